@@ -1,0 +1,367 @@
+"""Cards: tasks, template families and mixtures, loaded from YAML and checked.
+
+A card is data.  `load()` reads every card on the search path (a user's folders in
+FLAN_TUNE_PATH first, then ours); it opens no data set.
+"""
+
+import dataclasses
+import functools
+import itertools
+import logging
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from flan_tune import assets, errors, metrics, templating
+from flan_tune.text import answers, features, fewshot
+
+_log = logging.getLogger(__name__)
+
+GROUPS = ("muffin", "t0_sf", "niv2", "cot", "held_out")
+SETTINGS = ("zs_opt", "zs_noopt", "fs_opt", "fs_noopt")
+OPTION_STYLES = ("all", "bullets")
+TEMPLATES_PER_FAMILY = 10
+
+
+class Pattern(NamedTuple):
+  """A pair of templates; `place` is its name in messages and in `Example.template`."""
+
+  inputs: templating.Template
+  targets: templating.Template
+  place: str
+
+  def without_options(self) -> "Pattern":
+    """The same pattern with the block of options taken out."""
+    return self._replace(inputs=self.inputs.without("options"))
+
+
+class FewShotPattern(NamedTuple):
+  """A pattern with the layout of its prompt (see `text.fewshot`)."""
+
+  pattern: Pattern
+  layout: fewshot.Layout
+  wrapper: templating.Template
+  mix: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """One file of `templates/`: ten zero-shot and ten few-shot patterns, and inverted ones."""
+
+  name: str
+  version: int
+  zero_shot: tuple[Pattern, ...]
+  few_shot: tuple[FewShotPattern, ...]
+  inverted: tuple[Pattern, ...] = ()
+
+  @functools.cached_property
+  def zero_shot_noopt(self) -> tuple[Pattern, ...]:
+    """The zero-shot patterns without `{options}`."""
+    return tuple(pattern.without_options() for pattern in self.zero_shot)
+
+  @functools.cached_property
+  def few_shot_noopt(self) -> tuple[FewShotPattern, ...]:
+    """The few-shot patterns without `{options}`."""
+    return tuple(one._replace(pattern=one.pattern.without_options()) for one in self.few_shot)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskCard:
+  """A task: where its rows are, which templates phrase it, how its answers are judged.
+
+  Attributes:
+    source: One source kind and its argument, as in `{tsv: {...}}`.
+    splits: Our split name to a native one with an optional slice, `train[:-200]`.
+    size: Training rows upstream, where known; mixtures weigh by it before data are opened.
+    extract: How a generation becomes an answer (`flan_tune.text.answers`).
+    chance: Exact match, 0 to 1, of the best constant or random answer.
+    file: Where the card was read, for messages.
+  """
+
+  name: str
+  version: int
+  group: str
+  source: Mapping[str, Any]
+  splits: Mapping[str, str]
+  templates: str
+  metrics: tuple[str, ...]
+  category: str = ""
+  paper: str = ""
+  licence: str = ""
+  size: int | None = None
+  features: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+  options: bool = False
+  option_styles: str = "all"
+  extract: str = "whole"
+  chance: float = 0.0
+  file: str = ""
+
+  @property
+  def settings(self) -> tuple[str, ...]:
+    """The settings that make sense for this task; without options there is nothing to leave out."""
+    return SETTINGS if self.options else ("zs_opt", "fs_opt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """Tasks, or other mixtures with rates.
+
+  Attributes:
+    members: Names with a rate; None for tasks, whose weight is min(cap, number of rows).
+    cap: Most rows of one task that count (Chung et al. 2022, appendix E).
+    settings: Setting to relative weight.
+    inverted: Weight of the input-inverted twin against 1 for the task itself.
+    needs: Strings that the run's vocabulary must keep as they are.
+  """
+
+  name: str
+  members: tuple[tuple[str, float | None], ...]
+  cap: int = 30_000
+  settings: Mapping[str, float] = dataclasses.field(
+    default_factory=lambda: {"zs_opt": 1.0, "fs_opt": 1.0}
+  )
+  inverted: float = 0.0
+  needs: tuple[str, ...] = ()
+  file: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+  """Everything the search path holds."""
+
+  tasks: Mapping[str, TaskCard]
+  mixtures: Mapping[str, Mixture]
+
+  def names(self) -> list[str]:
+    """All names that a run may train on."""
+    return [*self.mixtures, *self.tasks]
+
+  def members(self, name: str) -> list[TaskCard]:
+    """The cards of a mixture (nested ones included) or of a single task, in order.
+
+    Raises:
+      UserError: No task or mixture of that name.
+    """
+    if name in self.tasks:
+      return [self.tasks[name]]
+    mixture, _ = self.mixture(name)
+    cards = [card for member, _ in mixture.members for card in self.members(member)]
+    return list({card.name: card for card in cards}.values())
+
+  def mixture(self, name: str) -> tuple[Mixture, str | None]:
+    """The mixture of that name, and the setting that a suffix such as `_zs_opt` asks for."""
+    if name in self.mixtures:
+      return self.mixtures[name], None
+    for setting in SETTINGS:
+      stem = name.removesuffix(f"_{setting}")
+      if stem != name and stem in self.mixtures:
+        return self.mixtures[stem], setting
+      if stem != name and stem in self.tasks:
+        return Mixture(stem, ((stem, None),)), setting
+    if name in self.tasks:
+      return Mixture(name, ((name, None),)), None
+    raise errors.unknown(name, self.names(), where="task or mixture")
+
+
+@functools.cache
+def load() -> Collection:
+  """Reads all cards and mixtures on the search path.
+
+  Raises:
+    UserError: A card is wrong, or two cards of one folder share a name.
+  """
+  tasks, mixtures = {}, {}
+  for folder in assets.search_path("tasks"):
+    found_tasks = _read_folder(folder, "*.yaml", _read_cards)
+    found_mixtures = _read_folder(folder / "mixtures", "*.yaml", _read_mixture)
+    for found, known in ((found_tasks, tasks), (found_mixtures, mixtures)):
+      for name, card in found.items():
+        if name in known:  # folders come in order of precedence
+          _log.warning("%s shadows %s of %s", known[name].file, name, card.file)
+        known.setdefault(name, card)
+  collection = Collection(tasks, mixtures)
+  for mixture in mixtures.values():
+    for member, _ in mixture.members:
+      errors.one_of(member, collection.names(), f"{mixture.file}: members")
+  return collection
+
+
+@functools.cache
+def family(name: str, where: str = "templates") -> Family:
+  """Reads one file of `templates/`.
+
+  Raises:
+    UserError: No such family, or a template in it is wrong.
+  """
+  folders = assets.search_path("templates")
+  for folder in folders:
+    if (folder / f"{name}.yaml").is_file():
+      return _read_family(name, folder / f"{name}.yaml")
+  known = [path.stem for folder in folders for path in folder.glob("*.yaml")]
+  raise errors.unknown(name, known, where=where)
+
+
+def _read_folder(folder: pathlib.Path, pattern: str, read) -> dict:
+  found = {}
+  for path in sorted(folder.glob(pattern)):
+    for card in read(path):
+      if card.name in found:
+        raise errors.UserError(
+          f"{_shown(path)}: name: {card.name!r} is already taken by {found[card.name].file}"
+        )
+      found[card.name] = card
+  return found
+
+
+def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    document = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+  except (yaml.YAMLError, UnicodeDecodeError) as error:
+    reason = " ".join(str(error).split())
+    raise errors.UserError(f"{_shown(path)}: not readable as YAML: {reason}") from None
+  if not isinstance(document, dict):
+    raise errors.UserError(f"{_shown(path)}: expected keys and values at the top")
+  return document
+
+
+def _shown(path: pathlib.Path) -> str:
+  """The path from `tasks` or `templates` on: what a reader can find in any installation."""
+  for kind in ("tasks", "templates"):
+    if kind in path.parts:
+      return "/".join(path.parts[path.parts.index(kind) :])
+  return str(path)
+
+
+def _check_keys(found: Mapping[str, Any], cls: type, extra: tuple[str, ...], where: str) -> None:
+  fields = {field.name: field for field in dataclasses.fields(cls) if field.name != "file"}
+  allowed = (*fields, *extra)
+  for key in found:
+    errors.one_of(key, allowed, f"{where}: key")
+  for name, field in fields.items():
+    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    if required and name not in found:
+      raise errors.UserError(f"{where}: key {name!r} is missing")
+
+
+def _read_cards(path: pathlib.Path) -> Iterator[TaskCard]:
+  document = _read_yaml(path)
+  where = _shown(path)
+  rows = _foreach(document.pop("foreach", [{}]), where)
+  for row in rows:
+    yield _card(_substituted(document, row), where)
+
+
+def _foreach(spec: Any, where: str) -> list[dict[str, Any]]:
+  """Rows of substitutions: a list of mappings, or the product of lists of values."""
+  if isinstance(spec, dict):
+    return [dict(zip(spec, values, strict=True)) for values in itertools.product(*spec.values())]
+  if isinstance(spec, list) and all(isinstance(row, dict) for row in spec):
+    return spec
+  raise errors.UserError(f"{where}: foreach: expected names with lists, or a list of mappings")
+
+
+def _substituted(value: Any, row: Mapping[str, Any]) -> Any:
+  """`value` with `{name}` replaced from `row`; a string that is one hole takes the typed value."""
+  if isinstance(value, dict):
+    return {key: _substituted(item, row) for key, item in value.items()}
+  if isinstance(value, list):
+    return [_substituted(item, row) for item in value]
+  if isinstance(value, str):
+    whole = re.fullmatch(r"\{(\w+)\}", value)
+    if whole and whole[1] in row:
+      return row[whole[1]]
+    return re.sub(r"\{(\w+)\}", lambda m: str(row.get(m[1], m[0])), value)
+  return value
+
+
+def _card(document: dict[str, Any], where: str) -> TaskCard:
+  _check_keys(document, TaskCard, (), where)
+  where = f"{where}: {document['name']}"
+  errors.one_of(document["group"], GROUPS, f"{where}: group")
+  errors.one_of(document.get("extract", "whole"), answers.EXTRACTORS, f"{where}: extract")
+  errors.one_of(document.get("option_styles", "all"), OPTION_STYLES, f"{where}: option_styles")
+  for metric in document["metrics"]:
+    errors.one_of(metric, metrics.METRICS, f"{where}: metrics")
+  source = document["source"]
+  if not isinstance(source, dict) or len(source) != 1:
+    raise errors.UserError(f"{where}: source: expected one kind with its argument, not {source!r}")
+  named = []
+  for feature in document.get("features", ()):
+    name, arguments = next(iter(feature.items())) if isinstance(feature, dict) else (feature, {})
+    errors.one_of(name, features.FEATURES, f"{where}: features")
+    named.append((name, arguments or {}))
+  return TaskCard(
+    **{
+      **document,
+      "metrics": tuple(document["metrics"]),
+      "features": tuple(named),
+      "file": where,
+    }
+  )
+
+
+def _read_mixture(path: pathlib.Path) -> Iterator[Mixture]:
+  document = _read_yaml(path)
+  where = _shown(path)
+  document["name"] = document.pop("mixture", path.stem)
+  _check_keys(document, Mixture, (), where)
+  for setting in document.get("settings", {}):
+    errors.one_of(setting, SETTINGS, f"{where}: settings")
+  members: list[tuple[str, float | None]] = []
+  for member in document["members"]:
+    members += member.items() if isinstance(member, dict) else [(member, None)]
+  yield Mixture(**{**document, "members": tuple(members), "file": where})
+
+
+def _read_family(name: str, path: pathlib.Path) -> Family:
+  document = _read_yaml(path)
+  where = _shown(path)
+  for key in document:
+    errors.one_of(key, ("version", "source", "zero_shot", "few_shot", "inverted"), f"{where}: key")
+  for key in ("zero_shot", "few_shot"):
+    if len(document.get(key) or ()) != TEMPLATES_PER_FAMILY:
+      raise errors.UserError(
+        f"{where}: {key}: {len(document.get(key) or ())} templates instead of"
+        f" {TEMPLATES_PER_FAMILY}"
+      )
+
+  def patterns(key: str) -> tuple[Pattern, ...]:
+    rows = enumerate(document.get(key) or ())
+    return tuple(_pattern(row, f"{name}/{key}/{i}", f"{where}: {key}[{i}]") for i, row in rows)
+
+  return Family(
+    name=name,
+    version=document.get("version", 1),
+    zero_shot=patterns("zero_shot"),
+    few_shot=tuple(
+      _few_shot(row, pattern, f"{where}: few_shot[{i}]")
+      for i, (row, pattern) in enumerate(
+        zip(document["few_shot"], patterns("few_shot"), strict=True)
+      )
+    ),
+    inverted=patterns("inverted"),
+  )
+
+
+_LAYOUT = tuple(fewshot.Layout._fields)
+
+
+def _pattern(row: Mapping[str, Any], place: str, where: str) -> Pattern:
+  for key in row:
+    errors.one_of(key, ("inputs", "targets", "wrapper", "mix", *_LAYOUT), f"{where}: key")
+  for key in ("inputs", "targets"):
+    if not isinstance(row.get(key), str) or not row[key]:
+      raise errors.UserError(f"{where}: {key}: missing or not a text")
+  inputs = templating.Template(row["inputs"], f"{where}.inputs")
+  return Pattern(inputs, templating.Template(row["targets"], f"{where}.targets"), place)
+
+
+def _few_shot(row: Mapping[str, Any], pattern: Pattern, where: str) -> FewShotPattern:
+  wrapper = templating.Template(row.get("wrapper", "{prompt}"), f"{where}.wrapper")
+  if "prompt" not in wrapper.holes:
+    raise errors.UserError(f"{where}.wrapper: has no hole {{prompt}}")
+  layout = fewshot.Layout(**{key: row[key] for key in _LAYOUT if key in row})
+  return FewShotPattern(pattern, layout, wrapper, bool(row.get("mix", True)))

@@ -1,0 +1,231 @@
+"""Rendering: (card, row, seed, epoch) -> Example, a pure function.
+
+Which template, which option style and which exemplars are drawn from a generator keyed by
+(seed, task, setting, epoch, index); nothing depends on the order of calls, the number of
+workers, or the examples around.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flan_tune import cards, errors
+from flan_tune.draws import Draws
+from flan_tune.text import features, fewshot
+from flan_tune.text import options as option_text
+
+Fields = Mapping[str, Any]
+# How many other rows are looked at before giving up on finding one that differs from the query.
+_EXEMPLAR_TRIES = 4
+
+
+class BadRow(Exception):
+  """A row no example can be made of; its text is the reason, counted per task."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Example:
+  """One rendered example.
+
+  Attributes:
+    inputs: What the model reads.
+    targets: What it should write.
+    answer: The part of `targets` that is judged, as it appears there (a label under labelled
+      options).
+    task: The card's name.
+    template: Family, list and number, as in `nli/zero_shot/3`.
+    kind: zs_opt, zs_noopt, fs_opt or fs_noopt, with `_inverted` for input inversion.
+    index: The row.
+    shots: Exemplars in `inputs`.
+  """
+
+  inputs: str
+  targets: str
+  answer: str
+  task: str
+  template: str
+  kind: str
+  index: int
+  shots: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Renderer:
+  """Renders rows of one task.
+
+  Attributes:
+    card: The task.
+    family: Its templates.
+    rows: Where queries come from.
+    exemplars: Where few-shot exemplars come from: the task's train split.  The query row is left
+      out by content, so `rows` may be the same split.
+    seed: Of the run.
+    shots: Most exemplars in a few-shot prompt; each prompt draws 1 to `shots`.
+    fixed_shots: Exactly `shots` exemplars instead, as benchmarks do.
+    count_tokens: Measures a text; with `budget` it prunes exemplars, the query stays whole.
+    budget: Most tokens of `inputs`.
+  """
+
+  card: cards.TaskCard
+  family: cards.Family
+  rows: Sequence[Fields]
+  exemplars: Sequence[Fields]
+  seed: int = 0
+  shots: int = 5
+  fixed_shots: bool = False
+  count_tokens: Callable[[str], int] | None = None
+  budget: int | None = None
+
+  def example(
+    self, index: int, *, epoch: int = 0, setting: str = "zs_opt", inverted: bool = False
+  ) -> Example:
+    """Renders row `index`.
+
+    Raises:
+      BadRow: The row lacks its answer, or its options do not contain it.
+      UserError: A template has a hole that the row does not fill.
+    """
+    draws = Draws(self.seed, self.card.name, setting, int(inverted), epoch, index)
+    fields = self._fields(self.rows[index])
+    if inverted:
+      example = self._inverted(fields, draws, index)
+      return dataclasses.replace(example, kind=f"{setting}_inverted")
+    if setting.startswith("fs"):
+      example = self._few_shot(fields, draws, index, setting)
+      if example is not None:
+        return example
+      # No exemplar fits beside this query: it is asked without one rather than lost.
+      setting = setting.replace("fs", "zs")
+    return self._zero_shot(fields, draws, index, setting)
+
+  def check_templates(self) -> None:
+    """Raises UserError if a hole of any template is filled by no field of the first row."""
+    fields = {**self._fields(self.rows[0]), "options": "", "prompt": ""}
+    few_shot = [one.pattern for one in self.family.few_shot]
+    for pattern in (*self.family.zero_shot, *few_shot, *self.family.inverted):
+      pattern.inputs.check(fields)
+      pattern.targets.check(fields)
+    for one in self.family.few_shot:
+      one.wrapper.check(fields)
+
+  def _fields(self, row: Fields) -> Fields:
+    for name, arguments in self.card.features:
+      row = features.FEATURES[name](row, **arguments)
+    answer = row.get("answer")
+    if not isinstance(answer, str) or not answer.strip():
+      raise BadRow("no answer")
+    if self.card.options and answer not in row.get("options", ()):
+      raise BadRow("options without the answer")
+    return row
+
+  def _style(self, draws: Draws) -> option_text.Style | None:
+    if not self.card.options:
+      return None
+    return option_text.draw_style(draws, labelled=self.card.option_styles == "all")
+
+  def _filled(
+    self, pattern: cards.Pattern, fields: Fields, style: option_text.Style | None
+  ) -> tuple[str, str, str]:
+    """Inputs, targets and the answer as it appears in the targets."""
+    answer, shown = fields["answer"], fields
+    if self.card.options:
+      text = ""
+      if style is not None and "options" in pattern.inputs.holes:
+        text, answer = option_text.block(fields["options"], answer, style)
+      shown = {**fields, "options": text, "answer": answer}
+    return pattern.inputs.render(shown).strip(), pattern.targets.render(shown).strip(), answer
+
+  def _zero_shot(self, fields: Fields, draws: Draws, index: int, setting: str) -> Example:
+    with_options = setting == "zs_opt"
+    patterns = self.family.zero_shot if with_options else self.family.zero_shot_noopt
+    pattern = draws.choice(patterns)
+    style = self._style(draws) if with_options else None
+    inputs, targets, answer = self._filled(pattern, fields, style)
+    return Example(inputs, targets, answer, self.card.name, pattern.place, setting, index)
+
+  def _inverted(self, fields: Fields, draws: Draws, index: int) -> Example:
+    pattern = draws.choice(self.family.inverted)
+    inputs, targets, _ = self._filled(pattern, fields, None)
+    return Example(inputs, targets, targets, self.card.name, pattern.place, "", index)
+
+  def _few_shot(self, fields: Fields, draws: Draws, index: int, setting: str) -> Example | None:
+    with_options = setting == "fs_opt"
+    patterns = self.family.few_shot if with_options else self.family.few_shot_noopt
+    mixed = [one for one in patterns if one.mix]
+    mix = bool(draws.below(2)) and len(mixed) > 1
+    main = draws.choice(mixed if mix else patterns)
+    style = self._style(draws) if with_options else None
+    inputs, targets, answer = self._filled(main.pattern, fields, style)
+    question = fewshot.query(inputs, main.layout)
+    shown = []
+    for other in self._exemplar_fields(fields, draws):
+      one = draws.choice(mixed) if mix else main
+      other_style = self._style(draws) if mix and with_options else style
+      solved = self._filled(one.pattern, other, other_style)
+      shown.append(fewshot.exemplar(solved[0], solved[1], one.layout))
+    shown = self._within_budget(shown, question, main)
+    if not shown:
+      return None
+    prompt = fewshot.prompt(shown, question, main.layout.example_separator)
+    inputs = main.wrapper.render({**fields, "prompt": prompt})
+    place = main.pattern.place
+    return Example(inputs, targets, answer, self.card.name, place, setting, index, len(shown))
+
+  def _exemplar_fields(self, query: Fields, draws: Draws) -> list[Fields]:
+    """Distinct rows of `exemplars`, none of them equal to the query in content."""
+    wanted = self.shots if self.fixed_shots else draws.between(1, self.shots)
+    found, used = [], set()
+    for _ in range(wanted * _EXEMPLAR_TRIES):
+      row = draws.below(len(self.exemplars))
+      if len(found) == wanted:
+        break
+      if row in used:
+        continue
+      used.add(row)
+      try:
+        fields = self._fields(self.exemplars[row])
+      except BadRow:
+        continue
+      if fields != query and fields not in found:
+        found.append(fields)
+    return found
+
+  def _within_budget(
+    self, shown: list[str], question: str, main: cards.FewShotPattern
+  ) -> list[str]:
+    if self.count_tokens is None or self.budget is None:
+      return shown
+    separator = main.layout.example_separator
+    sizes = [self.count_tokens(text + separator) for text in shown]
+    room = self.budget - self.count_tokens(main.wrapper.text.replace("{prompt}", "") + question)
+    return shown[: fewshot.within_budget(sizes, room)]
+
+
+def open_renderer(
+  card: cards.TaskCard,
+  *,
+  open_rows: Callable[[cards.TaskCard, str], Sequence[Fields]],
+  split: str = "train",
+  exemplar_split: str = "train",
+  **settings: Any,
+) -> Renderer:
+  """Opens the rows of a card and checks its templates against the first of them.
+
+  Args:
+    open_rows: (card, split) -> rows; raises MissingData when they are not there.
+    **settings: The other attributes of `Renderer`.
+
+  Raises:
+    UserError: The split is empty or unknown, or a template has a hole without a field.
+  """
+  rows = open_rows(card, split)
+  exemplars = rows if split == exemplar_split else open_rows(card, exemplar_split)
+  if not len(rows):
+    raise errors.UserError(f"{card.file}: split {split!r} has no usable rows")
+  family = cards.family(card.templates, where=f"{card.file}: templates")
+  renderer = Renderer(card, family, rows, exemplars, **settings)
+  try:
+    renderer.check_templates()
+  except BadRow as reason:
+    raise errors.UserError(f"{card.file}: the first row of {split!r} has {reason}") from None
+  return renderer

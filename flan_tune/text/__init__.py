@@ -1,0 +1,1 @@
+"""Pure functions on strings: answer options, few-shot prompts, row features, answer extraction."""

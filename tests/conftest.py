@@ -1,0 +1,97 @@
+"""Strict settings and fixtures for all tests.
+
+Real rows and reference numbers are outside the repository: tests that need them skip, saying why.
+"""
+
+import os
+import pathlib
+
+# What JAX and NumPy read once, when they are imported: so it is set here, before any test module.
+# Nothing below imports JAX, and tests of the NumPy and string modules run without it.
+_SETTINGS = {
+  "JAX_PLATFORMS": "cpu",  # an explicit JAX_PLATFORMS wins: `JAX_PLATFORMS=cuda pytest -m gpu`
+  # Adding [b, t] to [t] by accident is the bug shapes cannot show: rank promotion raises.
+  "JAX_NUMPY_RANK_PROMOTION": "raise",
+  # Eight CPU devices stand for a mesh.  One thread an operation: pytest-xdist runs one worker a
+  # core, tensors are tiny, and sums come out in the same order on every machine.
+  "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false",
+  "OMP_NUM_THREADS": "1",
+  "OPENBLAS_NUM_THREADS": "1",
+  "MPLBACKEND": "agg",  # no screen
+}
+for _name, _value in _SETTINGS.items():
+  os.environ.setdefault(_name, _value)
+os.environ.pop("FLAN_TUNE_PATH", None)  # a developer's own cards must not shadow the tested ones
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+# The same examples in every run and no time limit: a red test is never the machine's mood.
+hypothesis.settings.register_profile(
+  "strict",
+  deadline=None,
+  derandomize=True,
+  print_blob=True,
+  suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("strict")
+
+
+@pytest.fixture(scope="session")
+def repository() -> pathlib.Path:
+  """The root of the checkout."""
+  return pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def users_environment() -> dict[str, str]:
+  """A user's shell, for commands run as processes: of the settings above only the platform."""
+  # By value, because a worker of pytest-xdist inherits the settings as if they were the user's.
+  own = {name: value for name, value in os.environ.items() if _SETTINGS.get(name) != value}
+  return {"JAX_PLATFORMS": "cpu", **own}
+
+
+@pytest.fixture(scope="session")
+def tiny_quickstart() -> list[str]:
+  """Arguments of `flan-tune train`: the quickstart, as small as it goes.
+
+  A test adds `--gin.MODEL_DIR` and `--gin.TRAIN_STEPS`.
+  """
+  shrunk = {
+    "EMB_DIM": 16,
+    "NUM_HEADS": 2,
+    "MLP_DIM": 32,
+    "NUM_ENCODER_LAYERS": 1,
+    "NUM_DECODER_LAYERS": 1,
+    "BATCH_SIZE": 2,
+    "EVAL_PERIOD": 0,
+    "EVAL_BATCH_SIZE": 8,
+    "FINAL_EXAMPLES": 1,
+    "MAX_DECODE_TOKENS": 4,
+    "LOG_PERIOD": 1,
+  }
+  return [
+    "train",
+    "--gin_file=experiments/quickstart.gin",
+    *(f"--gin.{name}={value}" for name, value in shrunk.items()),
+  ]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+  """The folder of real rows in their upstream layouts, from FLAN_TUNE_DATA."""
+  folder = os.environ.get("FLAN_TUNE_DATA", "")
+  if not folder or not pathlib.Path(folder).is_dir():
+    pytest.skip("FLAN_TUNE_DATA names no folder of real rows")
+  return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> pathlib.Path:
+  """The folder of numbers computed by T5X and Hugging Face."""
+  named = os.environ.get("FLAN_TUNE_GOLDEN", "")
+  data = os.environ.get("FLAN_TUNE_DATA", "")
+  folder = pathlib.Path(named) if named else pathlib.Path(data).parent / "golden"
+  if not (named or data) or not folder.is_dir():
+    pytest.skip("neither FLAN_TUNE_GOLDEN nor FLAN_TUNE_DATA/../golden holds reference numbers")
+  return folder
