@@ -184,9 +184,19 @@ def load() -> Collection:
         known.setdefault(name, card)
   collection = Collection(tasks, mixtures)
   for mixture in mixtures.values():
-    for member, _ in mixture.members:
-      errors.one_of(member, collection.names(), f"{mixture.file}: members")
+    _check_members(mixture, collection)
   return collection
+
+
+def _check_members(mixture: Mixture, collection: Collection) -> None:
+  plain = Mixture(mixture.name, ())
+  for member, _ in mixture.members:
+    errors.one_of(member, collection.names(), f"{mixture.file}: members")
+    for key in ("cap", "settings", "inverted"):
+      if member in collection.mixtures and getattr(mixture, key) != getattr(plain, key):
+        raise errors.UserError(
+          f"{mixture.file}: {key}: would be ignored for {member!r}, a mixture with its own"
+        )
 
 
 @functools.cache

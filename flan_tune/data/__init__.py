@@ -1,0 +1,1 @@
+"""The Grain feed: mixture -> examples -> tokens -> packed batches, resumable."""

@@ -1,0 +1,208 @@
+"""Batches in a resumable order: Grain reads and tokenises, the packer packs, state is a few ints.
+
+    positions 0, 1, 2, ... -> (workers) Tokenised -> packer -> rows -> batches
+
+A position's example is a pure function of the seed, and Grain hands the workers' results back in
+order, so batches do not depend on the number of workers.  The state names positions only: the
+next one to read and those waiting in open rows; restoring renders the waiting ones again.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+from absl import flags
+
+from flan_tune import batch, errors, packing
+from flan_tune.data import mixing, tokens
+
+_LAST = 1 << 48  # as good as endless, and safe in C's long
+# After so many examples of which none could be used, the limits are to blame.
+_GIVE_UP = 1000
+
+
+class Batch(NamedTuple):
+  """A batch and where it came from.
+
+  Attributes:
+    arrays: T5X feature names to [batch, length] arrays (see `flan_tune.batch`).
+    examples: For each row the positions in the stream, in order.
+    tasks: Task names in the batch, sorted.
+  """
+
+  arrays: dict[str, np.ndarray]
+  examples: list[list[int]]
+  tasks: list[str]
+
+
+@dataclasses.dataclass
+class Counts:
+  """What the feed has seen so far, by task."""
+
+  seen: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  dropped: dict[str, collections.Counter] = dataclasses.field(
+    default_factory=lambda: collections.defaultdict(collections.Counter)
+  )
+
+  def as_json(self) -> dict[str, Any]:
+    """Plain dictionaries."""
+    return {"seen": dict(self.seen), "dropped": {k: dict(v) for k, v in self.dropped.items()}}
+
+  @classmethod
+  def from_json(cls, saved: Mapping[str, Any]) -> "Counts":
+    """The inverse of `as_json`."""
+    counts = cls(collections.Counter(saved["seen"]))
+    for task, reasons in saved["dropped"].items():
+      counts.dropped[task] = collections.Counter(reasons)
+    return counts
+
+
+class Feed(Iterator[Batch]):
+  """Endless batches of a mixture.
+
+  Args:
+    recipe: What examples are made of.
+    batch_size: Rows in a batch.
+    pack: Several examples a row; otherwise one.
+    lookahead: How far the packer may look (see `packing.Packer`).
+    num_workers: Processes that render and tokenise; 0 does it here, in threads.
+    state: From `state()`, to continue exactly there.
+  """
+
+  def __init__(
+    self,
+    recipe: tokens.Recipe,
+    *,
+    batch_size: int,
+    pack: bool = True,
+    lookahead: int = 512,
+    num_workers: int = 0,
+    state: Mapping[str, Any] | None = None,
+  ):
+    self._recipe = recipe
+    self._batch_size = batch_size
+    self._pack = pack
+    self._lookahead = lookahead
+    self._num_workers = num_workers
+    self._examples = tokens.Examples(recipe)
+    self._waiting: dict[int, tokens.Tokenised] = {}
+    self._ready: collections.deque[list[int]] = collections.deque()
+    self._packer = packing.Packer(recipe.lengths, lookahead=lookahead)
+    self._next = 0
+    self._unused = 0
+    self.counts = Counts()
+    if state is not None:
+      self._restore(state)
+    self._reader = self._open_reader()
+
+  def __next__(self) -> Batch:
+    while len(self._ready) < self._batch_size:
+      self._take(next(self._reader))
+    rows = [self._ready.popleft() for _ in range(self._batch_size)]
+    return self._batch(rows)
+
+  def state(self) -> dict[str, Any]:
+    """JSON from which an equal feed continues with the batch after the last one returned."""
+    return {
+      "mixture": [list(one) for one in self._recipe.components],
+      "lengths": list(self._recipe.lengths),
+      "seed": self._recipe.seed,
+      "lookahead": self._lookahead,
+      "next": self._next,
+      "ready": [list(row) for row in self._ready],
+      "open": self._packer.pending(),
+      "counts": self.counts.as_json(),
+    }
+
+  def plan_rates(self) -> dict[str, float]:
+    """Task to its planned share of the examples."""
+    return mixing.task_rates(self._recipe.components)
+
+  def _restore(self, state: Mapping[str, Any]) -> None:
+    ours = [list(one) for one in self._recipe.components]
+    for key, value in (
+      ("mixture", ours),
+      ("lengths", list(self._recipe.lengths)),
+      ("seed", self._recipe.seed),
+      ("lookahead", self._lookahead),
+    ):
+      if state[key] != value:
+        raise errors.UserError(
+          f"the checkpoint's data order was made with another {key}; restore it with the same"
+          " mixture, data and lengths, or start a new MODEL_DIR"
+        )
+    self._next = state["next"]
+    self._ready.extend([list(row) for row in state["ready"]])
+    waiting = [position for row in state["ready"] for position in row]
+    waiting += state["open"]
+    self._waiting = {position: self._examples.map(position) for position in waiting}
+    for position in state["open"]:  # fewer than the lookahead, so no row closes
+      self._packer.add(position, _sizes(self._waiting[position]))
+    self.counts = Counts.from_json(state["counts"])
+
+  def _open_reader(self) -> Iterator[tokens.Tokenised]:
+    positions = grain.MapDataset.range(self._next, _LAST)
+    # One thread: rendering is Python and holds the interpreter lock.
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=64)
+    dataset = positions.map(self._examples).to_iter_dataset(options)
+    if self._num_workers:
+      if not flags.FLAGS.is_parsed():  # Grain asks absl's flags, which only absl programs parse
+        flags.FLAGS.mark_as_parsed()
+      dataset = dataset.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=self._num_workers, per_worker_buffer_size=256)
+      )
+    return iter(dataset)
+
+  def _take(self, example: tokens.Tokenised) -> None:
+    self._next = example.position + 1
+    task = self._recipe.components[example.component].task
+    if example.fault:
+      self.counts.dropped[task][example.fault] += 1
+      self._unused += 1
+      if self._unused == _GIVE_UP:
+        raise self._nothing_fits(example)
+      return
+    self._unused = -1 << 60  # the limits let something through
+    self.counts.seen[task] += 1
+    if example.trimmed:
+      self.counts.dropped[task]["trimmed"] += 1
+    self._waiting[example.position] = example
+    if self._pack:
+      self._ready.extend(self._packer.add(example.position, _sizes(example)))
+    else:
+      self._ready.append([example.position])
+
+  def _nothing_fits(self, example: tokens.Tokenised) -> errors.UserError:
+    reasons: collections.Counter = collections.Counter()
+    for counter in self.counts.dropped.values():
+      reasons.update(counter)
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return errors.UserError(
+      f"TASK_FEATURE_LENGTHS = {{'inputs': {self._recipe.lengths[0]}, 'targets':"
+      f" {self._recipe.lengths[1]}}}: none of the first {_GIVE_UP} examples can be used ({told});"
+      f" the last has {len(example.inputs)} and {len(example.targets)} tokens"
+    )
+
+  def _batch(self, rows: list[list[int]]) -> Batch:
+    examples = [[self._waiting.pop(position) for position in row] for row in rows]
+    pairs = [[(one.inputs, one.targets) for one in row] for row in examples]
+    lengths = dict(zip(("inputs", "targets"), self._recipe.lengths, strict=True))
+    if self._pack:
+      arrays = batch.packed_batch(pairs, lengths)
+    else:
+      arrays = batch.unpacked_batch([pair for (pair,) in pairs], lengths)
+    used = {one.component for row in examples for one in row}
+    tasks = sorted({self._recipe.components[number].task for number in used})
+    return Batch(arrays, rows, tasks)
+
+
+def _sizes(example: tokens.Tokenised) -> tuple[int, int]:
+  return len(example.inputs), len(example.targets)
+
+
+def recipe(plan: mixing.Plan, **settings: Any) -> tokens.Recipe:
+  """A recipe for a planned mixture; `settings` are the other attributes of `tokens.Recipe`."""
+  return tokens.Recipe(components=plan.components, **settings)

@@ -1,0 +1,128 @@
+"""From a position of the stream to token ids.  Runs in Grain's workers, opens its data there."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import grain
+
+from flan_tune import render, vocab
+from flan_tune.data import mixing, stream
+
+# What becomes of an example longer than the limits; no third way, and nothing silent.
+LONG_RULES = ("drop", "trim")
+
+
+class Tokenised(NamedTuple):
+  """An example as token ids, EOS included.
+
+  Attributes:
+    position: Its place in the stream.
+    component: Number in the plan's components.
+    inputs: At most the limit, unless `fault` says otherwise.
+    targets: Likewise.
+    fault: Why it cannot be used as it is: "" or a reason counted per task.
+    trimmed: It was cut to the limits (`long = "trim"`).
+    shots: Exemplars in the prompt.
+  """
+
+  position: int
+  component: int
+  inputs: tuple[int, ...]
+  targets: tuple[int, ...]
+  fault: str = ""
+  trimmed: bool = False
+  shots: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """All that a worker needs to make example number `position`, small and plain.
+
+  Attributes:
+    vocabulary: SentencePiece; it travels to workers as bytes.
+    lengths: Limits in tokens for `inputs` and `targets`, EOS included.
+    long: "drop" or "trim", for examples beyond the limits.
+    shots: Most exemplars in a few-shot prompt.
+  """
+
+  components: tuple[mixing.Component, ...]
+  vocabulary: vocab.Vocabulary
+  lengths: tuple[int, int]
+  seed: int
+  long: str = "drop"
+  shots: int = 5
+  split: str = "train"
+
+
+class Examples(grain.transforms.Map):
+  """Maps a position to a `Tokenised` example; a pure function of the recipe and the position."""
+
+  def __init__(self, recipe: Recipe):
+    self.recipe = recipe
+
+  # Opened on first use and never pickled: workers open their own files.
+  def __getstate__(self) -> dict:
+    return {"recipe": self.recipe}
+
+  @functools.cached_property
+  def _stream(self) -> stream.Stream:
+    return stream.Stream(self.recipe.components, self.recipe.seed)
+
+  @functools.cached_property
+  def _renderers(self) -> dict[str, render.Renderer]:
+    return {}
+
+  def _renderer(self, task: str) -> render.Renderer:
+    if task not in self._renderers:
+      self._renderers[task] = mixing.open_renderer(
+        task,
+        split=self.recipe.split,
+        seed=self.recipe.seed,
+        shots=self.recipe.shots,
+        count_tokens=lambda text: len(self.recipe.vocabulary.encode(text)),
+        budget=self.recipe.lengths[0] - 1,
+      )
+    return self._renderers[task]
+
+  def example(self, position: int) -> render.Example:
+    """The text at a position.
+
+    Raises:
+      BadRow: No example can be made of the row.
+    """
+    place = self._stream[position]
+    component = self.recipe.components[place.component]
+    return self._renderer(component.task).example(
+      place.row, epoch=place.epoch, setting=component.setting, inverted=component.inverted
+    )
+
+  def map(self, element: int) -> Tokenised:
+    """The example at position `element`; whatever is wrong with it stands in `fault`."""
+    position = int(element)
+    component = self._stream[position].component
+    try:
+      example = self.example(position)
+    except render.BadRow as reason:
+      return Tokenised(position, component, (), (), fault=str(reason))
+    ids = self.recipe.vocabulary.encode_batch([example.inputs, example.targets])
+    eos = self.recipe.vocabulary.eos_id
+    inputs, targets = ([*piece, eos] for piece in ids)
+    made = Tokenised(position, component, tuple(inputs), tuple(targets), shots=example.shots)
+    return self._limited(made)
+
+  def _limited(self, made: Tokenised) -> Tokenised:
+    if len(made.targets) < 2:
+      return made._replace(fault="empty target")
+    limits = self.recipe.lengths
+    if len(made.inputs) <= limits[0] and len(made.targets) <= limits[1]:
+      return made
+    if self.recipe.long == "drop":
+      side = "inputs" if len(made.inputs) > limits[0] else "targets"
+      return made._replace(fault=f"{side} too long")
+    eos = self.recipe.vocabulary.eos_id
+    cut = [
+      ids if len(ids) <= limit else (*ids[: limit - 1], eos)
+      for ids, limit in zip((made.inputs, made.targets), limits, strict=True)
+    ]
+    return made._replace(inputs=cut[0], targets=cut[1], trimmed=True)

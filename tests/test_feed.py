@@ -1,0 +1,127 @@
+"""The feed: every example once, whole, in an order that nothing but the seed decides."""
+
+import collections
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import flan_tune as ft
+from flan_tune import errors
+from flan_tune.data import feed
+
+LENGTHS = {"inputs": 128, "targets": 48}
+
+
+def _feed(**settings) -> feed.Feed:
+  given = {"lengths": LENGTHS, "batch_size": 4, "seed": 3, "shots": 2} | settings
+  return ft.batches(given.pop("name", "playground"), **given)
+
+
+def _take(batches: feed.Feed, count: int) -> list[feed.Batch]:
+  return list(itertools.islice(batches, count))
+
+
+def _assert_equal(left: list[feed.Batch], right: list[feed.Batch]) -> None:
+  assert [one.examples for one in left] == [one.examples for one in right]
+  for ours, theirs in zip(left, right, strict=True):
+    for name, array in ours.arrays.items():
+      np.testing.assert_array_equal(array, theirs.arrays[name], err_msg=name)
+
+
+def test_batches_hold_the_examples_of_the_stream_whole():
+  """Each row's segments decode to the rendered examples of the positions it names."""
+  batches = _feed()
+  vocabulary = batches._recipe.vocabulary
+  examples = list(ft.examples("playground", seed=3, shots=2, limit=600))
+  for batch in _take(batches, 4):
+    for row, positions in enumerate(batch.examples):
+      for segment, position in enumerate(positions, start=1):
+        example = batches._examples.example(position)
+        for side, text in (("encoder_input", example.inputs), ("decoder_target", example.targets)):
+          stem = side.split("_")[0]
+          here = batch.arrays[f"{stem}_segment_ids"][row] == segment
+          ids = batch.arrays[f"{side}_tokens"][row][here]
+          assert ids[-1] == vocabulary.eos_id
+          assert ids[:-1].tolist() == vocabulary.encode(text)
+        if example.shots == 0 == examples[position].shots:  # the feed prunes exemplars to fit
+          assert example == examples[position]
+
+
+def test_every_position_is_used_once_and_none_is_lost():
+  batches = _feed()
+  used = [p for batch in _take(batches, 30) for row in batch.examples for p in row]
+  assert len(set(used)) == len(used)
+  state = batches.state()
+  waiting = {p for row in state["ready"] for p in row} | set(state["open"])
+  dropped = sum(sum(reasons.values()) for reasons in state["counts"]["dropped"].values())
+  assert len(set(used) | waiting) + dropped == state["next"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_a_restored_feed_goes_on_as_if_never_interrupted(after):
+  batches = _feed()
+  _take(batches, after)
+  state = json.loads(json.dumps(batches.state()))
+  rest = _take(batches, 5)
+  restored = _feed(state=state)
+  _assert_equal(_take(restored, 5), rest)
+  assert restored.state() == batches.state()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(num_workers):
+  _assert_equal(_take(_feed(num_workers=num_workers), 3), _take(_feed(), 3))
+
+
+def test_another_seed_gives_other_batches():
+  left, right = _take(_feed(seed=3), 1), _take(_feed(seed=4), 1)
+  tokens = [one[0].arrays["encoder_input_tokens"] for one in (left, right)]
+  assert not np.array_equal(*tokens)
+
+
+def test_unpacked_rows_hold_one_example():
+  for batch in _take(_feed(pack=False), 3):
+    assert all(len(row) == 1 for row in batch.examples)
+
+
+def test_what_is_too_long_is_dropped_and_counted_by_task_and_side():
+  batches = _feed(lengths={"inputs": 40, "targets": 10})
+  _take(batches, 20)
+  reasons = collections.Counter()
+  for task, counted in batches.counts.dropped.items():
+    assert task.startswith("playground_")
+    reasons.update(counted)
+  assert set(reasons) == {"inputs too long", "targets too long"}
+
+
+def test_trimming_keeps_every_example_and_counts_it():
+  batches = _feed(lengths={"inputs": 24, "targets": 6}, long="trim")
+  for batch in _take(batches, 10):
+    for side in ("encoder_input_tokens", "decoder_target_tokens"):
+      segments = batch.arrays[side.split("_")[0] + "_segment_ids"]
+      ends = (batch.arrays[side] == 1).sum()
+      assert ends == sum(len(set(row[row > 0])) for row in segments)
+  reasons = {reason for counted in batches.counts.dropped.values() for reason in counted}
+  assert reasons == {"trimmed"}
+
+
+def test_limits_that_drop_everything_say_so():
+  with pytest.raises(errors.UserError, match=r"'inputs': 3.*none of the first 1000.*too long"):
+    next(_feed(lengths={"inputs": 3, "targets": 48}))
+
+
+def test_a_state_of_another_mixture_is_refused():
+  state = _feed().state()
+  with pytest.raises(errors.UserError, match="another mixture"):
+    _feed(name="playground_cot", state=state)
+
+
+def test_shares_follow_the_plan():
+  batches = _feed(batch_size=16)
+  _take(batches, 40)
+  seen = batches.counts.seen
+  total = sum(seen.values())
+  for task, rate in batches.plan_rates().items():
+    assert abs(seen[task] / total - rate) < 0.4 * rate + 0.005
