@@ -1,0 +1,1 @@
+"""The step (pure), the loop (short) and the hooks (everything else)."""
