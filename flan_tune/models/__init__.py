@@ -1,0 +1,1 @@
+"""The networks, their parameter names and axes, and decoding.  Only these modules see Flax."""
