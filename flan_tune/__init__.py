@@ -21,12 +21,12 @@ __all__ = ["Model", "UserError", "batches", "examples", "load", "tasks"]
 
 # Loaded when first used: `import flan_tune` must not cost JAX's start.
 _HOMES = {
-    "batches": "browse",
-    "examples": "browse",
-    "tasks": "browse",
-    "load": "model",
-    "Model": "model",
-    "UserError": "errors",
+  "batches": "browse",
+  "examples": "browse",
+  "tasks": "browse",
+  "load": "model",
+  "Model": "model",
+  "UserError": "errors",
 }
 
 

@@ -344,6 +344,20 @@ def constant_with_warmup(rate: float, *, warmup_steps: int) -> Schedule:
   return lambda step: rate * jnp.minimum(1.0, step / max(1, warmup_steps))
 
 
+def trapezoid(
+  rate: float, *, num_steps: int, warmup_steps: int = 0, cooldown_steps: int = 0
+) -> Schedule:
+  """`rate`, growing linearly from 0 at first and falling linearly to 0 before `num_steps`."""
+  up, down = max(1, warmup_steps), max(1, cooldown_steps)
+
+  def schedule(step):
+    grown = 1.0 if warmup_steps == 0 else step / up
+    left = 1.0 if cooldown_steps == 0 else (num_steps - step) / down
+    return rate * jnp.clip(jnp.minimum(grown, left), 0.0, 1.0)
+
+  return schedule
+
+
 def rsqrt(rate: float = 1.0, *, warmup_steps: int = 10_000) -> Schedule:
   """`rate` / sqrt(max(step, warmup_steps)), as T5 was pretrained (Raffel et al. 2020, 3.1.2)."""
   return lambda step: rate * jax.lax.rsqrt(jnp.maximum(step * 1.0, float(max(1, warmup_steps))))

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from flan_tune import errors
 
-AXES = ("data", "fsdp", "model")
+AXES: tuple[str, ...] = ("data", "fsdp", "model")
 # Logical axis of a parameter -> mesh axis.
 RULES: Mapping[str, str | None] = {
   "vocab": "model",

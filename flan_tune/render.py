@@ -6,8 +6,8 @@ workers, or the examples around.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from flan_tune import cards, errors
 from flan_tune.draws import Draws
@@ -17,6 +17,14 @@ from flan_tune.text import options as option_text
 Fields = Mapping[str, Any]
 # How many other rows are looked at before giving up on finding one that differs from the query.
 _EXEMPLAR_TRIES = 4
+
+
+class Rows(Protocol):
+  """What a renderer reads: a source, a slice of one, or a list."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int, /) -> Fields: ...
 
 
 class BadRow(Exception):
@@ -68,8 +76,8 @@ class Renderer:
 
   card: cards.TaskCard
   family: cards.Family
-  rows: Sequence[Fields]
-  exemplars: Sequence[Fields]
+  rows: Rows
+  exemplars: Rows
   seed: int = 0
   shots: int = 5
   fixed_shots: bool = False
@@ -204,7 +212,7 @@ class Renderer:
 def open_renderer(
   card: cards.TaskCard,
   *,
-  open_rows: Callable[[cards.TaskCard, str], Sequence[Fields]],
+  open_rows: Callable[[cards.TaskCard, str], Rows],
   split: str = "train",
   exemplar_split: str = "train",
   **settings: Any,

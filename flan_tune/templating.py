@@ -7,7 +7,7 @@ from flan_tune import errors
 
 
 class Template:
-  """A text such as `{premise} Is it true that {hypothesis}?`; `{{` and `}}` stand for literal braces.
+  """A text such as `Is it true that {claim}?`; `{{` and `}}` stand for literal braces.
 
   Args:
     text: The template.

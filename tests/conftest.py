@@ -69,12 +69,24 @@ def tiny_quickstart() -> list[str]:
     "FINAL_EXAMPLES": 1,
     "MAX_DECODE_TOKENS": 4,
     "LOG_PERIOD": 1,
+    "LOOKAHEAD": 16,
   }
   return [
     "train",
     "--gin_file=experiments/quickstart.gin",
     *(f"--gin.{name}={value}" for name, value in shrunk.items()),
   ]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_quickstart, tmp_path_factory) -> pathlib.Path:
+  """The folder of a tiny run of four steps; tests copy it before they change it."""
+  from flan_tune import cli
+
+  folder = tmp_path_factory.mktemp("finished") / "run"
+  settings = ("TRAIN_STEPS=4", "CHECKPOINT_PERIOD=2", "BATCH_SIZE=8", f"MODEL_DIR={folder}")
+  assert cli.main([*tiny_quickstart, *(f"--gin.{one}" for one in settings)]) == 0
+  return folder
 
 
 @pytest.fixture(scope="session")

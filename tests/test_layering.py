@@ -40,7 +40,7 @@ TABLE = {
   "render": row("numpy"),
   "batch": row("numpy"),
   "packing": row("numpy"),
-  "data": row("grain numpy", own_row=True),
+  "data": row("grain numpy absl", own_row=True),  # absl: Grain's workers read its flags
   "partition": row(JAX),
   "models": row(f"flax {JAX}", own_row=True),
   "checkpoint": row(f"orbax safetensors {JAX}", own_row=True),
@@ -56,6 +56,8 @@ TABLE = {
 # Last row: these join the halves and import each other, and only they may import seqio_io.
 JOINERS = {
   "browse": row("numpy", own_row=True),
+  "assembly": row(JAX, own_row=True),
+  "scorecard": row("numpy", own_row=True),
   "run": row(JAX, own_row=True),
   "model": row(JAX, own_row=True),
   "__init__": row(own_row=True),

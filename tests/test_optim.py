@@ -230,6 +230,11 @@ def test_the_step_offset_forgets_the_past():
   [
     (optim.constant(5e-4), [5e-4] * 4),
     (optim.constant_with_warmup(1.0, warmup_steps=4), [0, 0.25, 0.5, 0.75, 1, 1]),
+    (
+      optim.trapezoid(2.0, num_steps=6, warmup_steps=2, cooldown_steps=4),
+      [0, 1, 2, 1.5, 1, 0.5],
+    ),
+    (optim.trapezoid(2.0, num_steps=3), [2, 2, 2]),
     (optim.rsqrt(warmup_steps=4), [0.5] * 5 + [5**-0.5, 6**-0.5]),
     (optim.rsqrt(2.0, warmup_steps=1), [2, 2, 2**0.5]),
     (optim.as_schedule(3), [3.0]),

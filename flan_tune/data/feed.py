@@ -189,7 +189,8 @@ class Feed(Iterator[Batch]):
   def _batch(self, rows: list[list[int]]) -> Batch:
     examples = [[self._waiting.pop(position) for position in row] for row in rows]
     pairs = [[(one.inputs, one.targets) for one in row] for row in examples]
-    lengths = dict(zip(("inputs", "targets"), self._recipe.lengths, strict=True))
+    inputs, targets = self._recipe.lengths
+    lengths = {"inputs": inputs, "targets": targets}
     if self._pack:
       arrays = batch.packed_batch(pairs, lengths)
     else:

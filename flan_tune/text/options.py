@@ -54,7 +54,7 @@ class Block(NamedTuple):
 
 
 PLAIN = Style("OPTIONS:", "- ", None, "", "\n")
-BULLETS = ("- ", "* ", "+ ", "• ", "-> ", "")
+BULLETS = ("- ", "* ", "+ ", "• ", "-> ")
 MARKS = ("({})", "{}.", "{})", "[{}]", "{}:", "({}).")
 _LABELS = (_LOWER, _UPPER, _DIGITS, _ROMAN, tuple(label.upper() for label in _ROMAN))
 
@@ -63,9 +63,7 @@ def draw_style(draws: Draws, *, labelled: bool = True) -> Style:
   """A random style; half of them labelled, unless `labelled` is False."""
   header = draws.choice(HEADERS)
   if not labelled or draws.below(2):
-    # Bare items need their header, or the list would read as part of the question.
-    mark = draws.choice(BULLETS) if header else "- "
-    return Style(header, mark, None, draws.choice(ENDINGS), "\n")
+    return Style(header, draws.choice(BULLETS), None, draws.choice(ENDINGS), "\n")
   mark = draws.choice(MARKS)
   separator = draws.weighted(("\n", " "), (3, 1))
   return Style(header, mark, draws.choice(_LABELS), draws.choice(ENDINGS), separator)

@@ -11,9 +11,7 @@ NAMES = ["playground", "playground_held_out"]
 
 
 def _items(setting: str = "zs_opt", count: int = 40) -> list[runner.Item]:
-  return runner.questions(
-    NAMES, setting=setting, count=count, held_out=False, seed=0, shots=2
-  )
+  return runner.questions(NAMES, setting=setting, count=count, held_out=False, seed=0, shots=2)
 
 
 @pytest.mark.parametrize("setting", ["zs_opt", "fs_opt"])

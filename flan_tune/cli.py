@@ -1,0 +1,163 @@
+"""`flan-tune train | evaluate | generate | tasks`.
+
+Imports stand inside the commands, so that listing tasks does not start JAX.  A user's mistake
+ends with one sentence and exit code 2.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from flan_tune import errors
+
+USER_ERROR = 2
+# A run that was asked to stop and saved its state; sysexits' EX_TEMPFAIL: try again later.
+STOPPED = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command; returns the exit code."""
+  arguments = list(sys.argv[1:] if arguments is None else arguments)
+  bindings = [one.removeprefix("--gin.") for one in arguments if one.startswith("--gin.")]
+  rest = [one for one in arguments if not one.startswith("--gin.")]
+  parsed = _parser().parse_args(rest)
+  if bindings and parsed.command != "train":
+    print(f"flan-tune {parsed.command}: takes no --gin bindings", file=sys.stderr)
+    return USER_ERROR
+  try:
+    return parsed.act(parsed, bindings)
+  except errors.UserError as error:
+    print(f"flan-tune: {error}", file=sys.stderr)
+    return USER_ERROR
+  except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
+    sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="flan-tune", description="Instruction tuning, the Flan way."
+  )
+  commands = parser.add_subparsers(dest="command", required=True)
+
+  train = commands.add_parser("train", help="train, score and report, as gin files say")
+  train.add_argument(
+    "--gin_file",
+    action="append",
+    default=[],
+    help="a file of configs/ or your own; several are read in order; --gin.NAME=value overrides",
+  )
+  train.set_defaults(act=_train)
+
+  evaluate = commands.add_parser("evaluate", help="score a checkpoint on tasks")
+  evaluate.add_argument("--checkpoint", required=True, help="a run folder or a checkpoint")
+  evaluate.add_argument("--tasks", required=True, help="mixtures or tasks, separated by commas")
+  evaluate.add_argument("--setting", default="zs_opt", help="zs_opt, zs_noopt, fs_opt, fs_noopt")
+  evaluate.add_argument("--limit", type=int, default=100, help="examples per task")
+  evaluate.add_argument("--shots", type=int, default=2, help="exemplars in few-shot prompts")
+  evaluate.add_argument("--max_tokens", type=int, default=128)
+  evaluate.add_argument("--batch_size", type=int, default=32)
+  evaluate.add_argument("--seed", type=int, default=0)
+  evaluate.add_argument("--output", help="a folder for scores.json and samples.jsonl")
+  evaluate.set_defaults(act=_evaluate)
+
+  generate = commands.add_parser("generate", help="answer prompts; interactive without one")
+  generate.add_argument("--checkpoint", required=True, help="a run folder or a checkpoint")
+  generate.add_argument("--max_tokens", type=int, default=128)
+  generate.add_argument("prompts", nargs="*")
+  generate.set_defaults(act=_generate)
+
+  tasks = commands.add_parser("tasks", help="list tasks, or show examples of one")
+  tasks.add_argument("name", nargs="?", help="a mixture or a task; all tasks without")
+  tasks.add_argument("-n", type=int, default=0, help="show that many rendered examples")
+  tasks.add_argument("--seed", type=int, default=0)
+  tasks.set_defaults(act=_tasks)
+  return parser
+
+
+def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
+  from flan_tune import config, run
+  from flan_tune.train import hooks
+
+  configured, text = config.resolve(parsed.gin_file, bindings)
+  try:
+    run.train(configured, text)
+  except hooks.Stopped as stopped:
+    print(f"flan-tune: {stopped}; its state is saved, the same command goes on", file=sys.stderr)
+    return STOPPED
+  return 0
+
+
+def _evaluate(parsed: argparse.Namespace, bindings: list[str]) -> int:
+  from flan_tune import cards, console, model, runlog
+  from flan_tune.evaluate import compare, runner
+
+  errors.one_of(parsed.setting, cards.SETTINGS, "--setting")
+  ready = model.load(parsed.checkpoint)
+  items = runner.questions(
+    parsed.tasks.split(","),
+    setting=parsed.setting,
+    count=parsed.limit,
+    held_out=False,
+    seed=parsed.seed,
+    shots=parsed.shots,
+  )
+  if not items:
+    raise errors.UserError(f"--tasks={parsed.tasks}: none of them has data; see flan-tune tasks")
+  outcomes = runner.ask(
+    items,
+    lambda texts: ready.generate(texts, max_tokens=parsed.max_tokens, batch_size=parsed.batch_size),
+  )
+  compared = compare.compare(outcomes, outcomes)
+  rows = [{**row, "before": None} for row in compared.rows]
+  console.score_table(rows, [{**row, "before": None} for row in compared.summary])
+  if parsed.output:
+    folder = pathlib.Path(parsed.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    runlog.write_json(folder / "scores.json", {"rows": rows, "summary": compared.summary})
+    runlog.write_lines(folder / "samples.jsonl", compared.samples)
+  return 0
+
+
+def _generate(parsed: argparse.Namespace, bindings: list[str]) -> int:
+  from flan_tune import model
+
+  ready = model.load(parsed.checkpoint)
+  if parsed.prompts:
+    for answer in ready.generate(parsed.prompts, max_tokens=parsed.max_tokens):
+      print(answer)
+    return 0
+  while True:
+    try:
+      prompt = input("> " if sys.stdin.isatty() else "")
+    except (EOFError, KeyboardInterrupt):
+      print()
+      return 0
+    if prompt.strip():
+      # A prompt of several lines can be typed with \n in it.
+      prompt = prompt.replace("\\n", "\n")
+      print(ready.generate([prompt], max_tokens=parsed.max_tokens, batch_size=1)[0])
+
+
+def _tasks(parsed: argparse.Namespace, bindings: list[str]) -> int:
+  from flan_tune import browse
+
+  if parsed.n:
+    if not parsed.name:
+      raise errors.UserError("tasks -n: name a task or mixture to show examples of")
+    for example in browse.examples(parsed.name, seed=parsed.seed, limit=parsed.n):
+      print(f"=== {example.task}  {example.kind}  {example.template}")
+      print(f"{example.inputs}\n--->\n{example.targets}\n")
+    return 0
+  listed = browse.tasks(parsed.name)
+  width = max((len(one.name) for one in listed), default=0)
+  for one in listed:
+    state = f"{one.rows:>9,} rows" if one.rows is not None else f"missing: {one.missing}"
+    print(f"{one.name:<{width}}  {one.card.group:<8}  {one.card.category:<24}  {state}")
+  print(f"{len(listed)} tasks, {sum(one.rows is not None for one in listed)} with data")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

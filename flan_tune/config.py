@@ -1,0 +1,375 @@
+"""Gin, in one place: files and bindings -> frozen dataclasses, or one sentence on what is wrong.
+
+Gin files may import only modules of an allow-list (ours, and those named in
+FLAN_TUNE_GIN_IMPORTS), checked before gin sees them: importing is running code.
+"""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gin
+from gin import config_parser
+
+from flan_tune import assets, errors
+
+ALLOWED_IMPORTS = ("__gin__", "flan_tune")
+_DYNAMIC = "__gin__.dynamic_registration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """What is read.  Macros: MIXTURE_OR_TASK_NAME, TASK_FEATURE_LENGTHS, BATCH_SIZE, RANDOM_SEED.
+
+  Attributes:
+    lengths: Tokens a row holds, {"inputs": ..., "targets": ...}, EOS included.
+    vocabulary: Path of a SentencePiece model, or "playground".
+    without: Tasks and mixtures to leave out.
+    strict: Missing data stop the run.
+    long: "drop" or "trim" examples beyond the lengths; both are counted per task.
+    shots: Most exemplars in a few-shot prompt.
+    lookahead: Examples the packer may choose among.
+    num_workers: Processes that render and tokenise; 0 uses a thread.
+  """
+
+  mixture: str
+  lengths: Mapping[str, int]
+  batch_size: int
+  seed: int = 0
+  vocabulary: str = "playground"
+  without: Sequence[str] = ()
+  strict: bool = False
+  pack: bool = True
+  long: str = "drop"
+  shots: int = 5
+  lookahead: int = 512
+  num_workers: int = 0
+
+  def __post_init__(self):
+    if not isinstance(self.lengths, Mapping) or set(self.lengths) != {"inputs", "targets"}:
+      raise errors.UserError(
+        f"TASK_FEATURE_LENGTHS = {self.lengths!r}: expected {{'inputs': n, 'targets': n}}"
+      )
+    for side, length in self.lengths.items():
+      _positive(length, f"TASK_FEATURE_LENGTHS[{side!r}]", least=2)
+    _positive(self.batch_size, "BATCH_SIZE")
+    _positive(self.shots, "SHOTS")
+    _positive(self.num_workers, "NUM_WORKERS", least=0)
+    errors.one_of(self.long, ("drop", "trim"), "LONG_EXAMPLES")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """Adafactor with T5X's defaults (T5X: t5x/adafactor.py) at a constant rate.
+
+  Attributes:
+    warmup_steps: First steps, over which the rate grows from 0.
+    cooldown_steps: Last steps, over which it falls towards 0.
+    trainable: Path pattern of the parameters that learn.
+  """
+
+  learning_rate: float
+  warmup_steps: int = 0
+  cooldown_steps: int = 0
+  decay_rate: float = 0.8
+  step_offset: int = 0
+  clipping_threshold: float = 1.0
+  multiply_by_parameter_scale: bool = True
+  min_dim_size_to_factor: int = 128
+  weight_decay_rate: float | None = None
+  beta1: float | None = None
+  trainable: str = ".*"
+
+  def __post_init__(self):
+    if not _is_number(self.learning_rate) or self.learning_rate <= 0:
+      raise errors.UserError(f"LEARNING_RATE = {self.learning_rate!r}: expected a number above 0")
+    _positive(self.warmup_steps, "WARMUP_STEPS", least=0)
+    _positive(self.cooldown_steps, "COOLDOWN_STEPS", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """Cross entropy as T5X computes it (T5X: t5x/losses.py)."""
+
+  z_loss: float = 1e-4
+  label_smoothing: float = 0.0
+  loss_normalizing_factor: float | str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What is scored, when and on how much.
+
+  Attributes:
+    period: Steps between evaluations of the held-out tasks; 0 for none.
+    steps: Batches per task in those.
+    batch_size: Prompts generated for at a time.
+    held_out: Mixture or task of the held-out tasks, or None.
+    final_examples: Unseen examples per task in the final table; 0 leaves the table out.
+    max_tokens: Longest generation; None takes the targets' length.
+    shots: Exemplars in prompts of held-out tasks.
+  """
+
+  period: int = 1000
+  steps: int = 1
+  batch_size: int = 32
+  held_out: str | None = None
+  final_examples: int = 64
+  max_tokens: int | None = None
+  shots: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+  """The loop.  Macros: MODEL_DIR, TRAIN_STEPS, CHECKPOINT_PERIOD, MESH, ...
+
+  Attributes:
+    mesh: As in "data=2,fsdp=2,model=2"; -1 stands for the rest of the devices.
+    keep: Newest checkpoints to keep, beside the best one.
+    log_period: Steps between lines of metrics.jsonl.
+  """
+
+  model_dir: str
+  steps: int
+  mesh: str = "data=-1"
+  checkpoint_period: int = 1000
+  keep: int = 2
+  log_period: int = 10
+  initial_checkpoint: str | None = None
+
+  def __post_init__(self):
+    _positive(self.steps, "TRAIN_STEPS")
+    _positive(self.checkpoint_period, "CHECKPOINT_PERIOD")
+    _positive(self.log_period, "LOG_PERIOD")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """Everything a run is made from.  `model` is a configuration of `flan_tune.models`."""
+
+  model: Any
+  data: Data
+  optimizer: Optimizer
+  loss: Loss
+  evaluation: Evaluation
+  train: Train
+
+
+def _is_number(value: object) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _positive(value: object, name: str, least: int = 1) -> None:
+  if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    raise errors.UserError(f"{name} = {value!r}: expected a whole number, {least} or more")
+
+
+def resolve(files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, str]:
+  """Parses gin files and `NAME=value` bindings.
+
+  Returns:
+    The run, and the resolved configuration as text that parses back to the same run.
+
+  Raises:
+    UserError: A file is missing or malformed, imports what it may not, names something that does
+      not exist, or leaves a required value out.
+  """
+  if not files:
+    raise errors.UserError(
+      "--gin_file: no file given, such as --gin_file=experiments/quickstart.gin"
+    )
+  overrides = [_literal(binding) for binding in bindings]
+  sources = [_read(name) for name in files]
+  statements = [one for source in sources for one in source.statements]
+  statements += [
+    one for text in overrides for one in _parsed(text, f"--gin.{text.split('=')[0].strip()}")
+  ]
+  _check(statements)
+  gin.clear_config()
+  try:
+    # As one text: gin would look for included files in its own way, and complain as it searches.
+    texts = [f"from __gin__ import {_DYNAMIC.rpartition('.')[2]}"]
+    gin.parse_config("\n".join([*texts, *(source.text for source in sources), *overrides]))
+    run = gin.get_configurable(Run)()
+  except errors.UserError as error:
+    raise errors.UserError(str(error).split("\n  In call")[0]) from None
+  except (ValueError, TypeError, SyntaxError, RuntimeError) as error:
+    raise errors.UserError(_sentence(error)) from None
+  return run, gin.config_str(max_line_length=100)
+
+
+def find(name: str) -> pathlib.Path:
+  """A gin file by name: FLAN_TUNE_PATH, the package's `configs`, then the current folder.
+
+  Raises:
+    UserError: Not found; the nearest known name is given.
+  """
+  for folder in _folders():
+    if (folder / name).is_file():
+      return folder / name
+  known = [
+    str(path.relative_to(folder))
+    for folder in assets.search_path("configs")
+    for path in folder.rglob("*.gin")
+  ]
+  raise errors.unknown(name, known, where="--gin_file")
+
+
+def _folders() -> list[pathlib.Path]:
+  return [*assets.search_path("configs"), pathlib.Path.cwd()]
+
+
+def _literal(binding: str) -> str:
+  """`NAME=value` with a value that is no Python literal, macro or reference put in quotes."""
+  name, sign, value = binding.partition("=")
+  if not sign:
+    raise errors.UserError(f"--gin.{binding}: expected --gin.NAME=value")
+  value = value.strip()
+  try:
+    next(iter(config_parser.ConfigParser(f"X = {value}", _References())))
+  except (SyntaxError, StopIteration, ValueError):
+    value = repr(value)
+  return f"{name.strip()} = {value}"
+
+
+class _References(config_parser.ParserDelegate):
+  """Stands in for gin's objects while we look a file over: names only, nothing is imported."""
+
+  def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
+    return ("@", scoped_configurable_name)
+
+  def macro(self, name: str) -> Any:
+    return ("%", name)
+
+
+def _parsed(source: Any, where: str) -> list[Any]:
+  try:
+    return list(config_parser.ConfigParser(source, _References()))
+  except SyntaxError as error:
+    line = f" line {error.lineno}" if error.lineno else ""
+    raise errors.UserError(f"{where}{line}: {error.msg}: {(error.text or '').strip()!r}") from None
+
+
+class _Source(NamedTuple):
+  """A gin file with what it includes put in its place: its statements, and its text."""
+
+  statements: list[Any]
+  text: str
+
+
+def _read(name: str, within: tuple[str, ...] = ()) -> _Source:
+  """Reads a file and those it includes, and checks what they import."""
+  if name in within:
+    raise errors.UserError(f"{name}: includes itself through {' -> '.join(within)}")
+  path = find(name)
+  with path.open() as file:
+    parsed = _parsed(file, name)
+  lines = path.read_text().splitlines()
+  statements = []
+  for statement in parsed:
+    if isinstance(statement, config_parser.IncludeStatement):
+      included = _read(statement.filename, (*within, name))
+      statements += included.statements
+      lines[statement.location.line_num - 1] = included.text
+      continue
+    if isinstance(statement, config_parser.ImportStatement):
+      _check_import(statement, name)
+      if statement.module == _DYNAMIC:  # gin wants it once, before all else: `resolve` says it
+        lines[statement.location.line_num - 1] = ""
+        continue
+    statements.append(statement)
+  return _Source(statements, "\n".join(lines))
+
+
+def _check_import(statement: Any, name: str) -> None:
+  named = os.environ.get("FLAN_TUNE_GIN_IMPORTS", "")
+  allowed = (*ALLOWED_IMPORTS, *(one.strip() for one in named.split(",") if one.strip()))
+  module = statement.module
+  if not any(module == one or module.startswith(f"{one}.") for one in allowed):
+    raise errors.UserError(
+      f"{name} line {statement.location.line_num}: import of {module!r} is not allowed; allowed"
+      f" are {', '.join(allowed)}; name it in FLAN_TUNE_GIN_IMPORTS if you trust it"
+    )
+
+
+def _place(statement: Any) -> str:
+  location = statement.location
+  if not location.filename:
+    return f"--gin.{statement.selector}"
+  path = pathlib.Path(location.filename)
+  for folder in assets.search_path("configs"):
+    if path.is_relative_to(folder):
+      path = path.relative_to(folder)
+  return f"{path} line {location.line_num}"
+
+
+def _names(value: Any, sign: str) -> Iterator[str]:
+  """Macros (`%`) or references (`@`) inside a parsed value."""
+  if isinstance(value, tuple) and len(value) == 2 and value[0] in ("%", "@"):
+    if value[0] == sign:
+      yield value[1]
+  elif isinstance(value, Mapping):
+    for one in (*value.keys(), *value.values()):
+      yield from _names(one, sign)
+  elif isinstance(value, list | tuple):
+    for one in value:
+      yield from _names(one, sign)
+
+
+def _check(statements: Sequence[Any]) -> None:
+  """Every name means something: macros are used and set, parameters exist."""
+  imports = {}
+  for one in statements:
+    if isinstance(one, config_parser.ImportStatement):
+      imports[one.alias or one.module.rpartition(".")[2]] = one.module
+  bindings = [one for one in statements if isinstance(one, config_parser.BindingStatement)]
+  macros = [one for one in bindings if not one.arg_name]
+  used = {name for one in bindings for name in _names(one.value, "%")}
+  assigned = {one.selector: one for one in macros}
+  for one in macros:
+    if one.selector not in used:
+      raise errors.unknown(one.selector, used - {"gin.REQUIRED"}, where=_place(one))
+  for one in bindings:
+    for name in _names(one.value, "%"):
+      if name not in assigned and name != "gin.REQUIRED":
+        raise errors.unknown(name, assigned, where=f"{_place(one)}: %{name}")
+    if one.arg_name:
+      _check_parameter(one, imports)
+  for name, one in assigned.items():
+    if one.value == ("%", "gin.REQUIRED"):
+      raise errors.UserError(
+        f"{name} has no value: set it in the gin file or with --gin.{name}=... ({_place(one)})"
+      )
+
+
+def _check_parameter(binding: Any, imports: Mapping[str, str]) -> None:
+  module_name, _, class_name = binding.selector.rpartition(".")
+  if module_name not in imports:
+    known = [f"{name}.{class_name}" for name in imports]
+    raise errors.unknown(binding.selector, known, where=_place(binding))
+  module = importlib.import_module(imports[module_name])
+  known = [
+    name
+    for name, value in vars(module).items()
+    if isinstance(value, type) and dataclasses.is_dataclass(value)
+  ]
+  target = getattr(module, class_name, None)
+  if target is None:
+    raise errors.unknown(class_name, known, where=f"{_place(binding)}: {module_name}")
+  if dataclasses.is_dataclass(target):
+    fields = [field.name for field in dataclasses.fields(target)]
+    errors.one_of(binding.arg_name, fields, f"{_place(binding)}: {binding.selector}")
+
+
+def _sentence(error: Exception) -> str:
+  """Gin's message without the dump of the configuration that follows it."""
+  text = str(error)
+  missing = re.search(r"Required bindings for `([^`]+)` not provided[^:]*: \[([^\]]*)\]", text)
+  if missing:
+    return f"{missing[1]}: required and not set: {missing[2]}"
+  first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+  return re.sub(r"\s+", " ", first)

@@ -1,0 +1,222 @@
+"""A whole training run: joins data, model, optimiser, checkpoints, scores and report.
+
+The modules it joins do not know each other; this one holds no algorithm of its own.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+
+from flan_tune import assembly, console, errors, model, partition, runlog, scorecard, vocab
+from flan_tune import config as config_lib
+from flan_tune.checkpoint import orbax_io
+from flan_tune.data import feed, mixing
+from flan_tune.evaluate import runner
+from flan_tune.models import t5
+from flan_tune.train import hooks, loop
+from flan_tune.train import step as step_lib
+
+
+@dataclasses.dataclass
+class Session:
+  """What a training process holds while it runs; the hooks below act on it.
+
+  Attributes:
+    held_out: Questions asked every EVAL_PERIOD steps.
+    best: Score and step of the best checkpoint so far.
+    saved: Step of the newest checkpoint.
+  """
+
+  run: config_lib.Run
+  folder: pathlib.Path
+  feed: feed.Feed
+  model: model.Model
+  log: runlog.RunLog
+  progress: console.Progress
+  held_out: list[runner.Item]
+  best: tuple[float, int] | None
+  saved: int | None = None
+
+
+def train(run: config_lib.Run, text: str) -> pathlib.Path:
+  """Trains, evaluates and reports; continues where an earlier process of the same run stopped.
+
+  Args:
+    run: From `config.resolve`.
+    text: The resolved configuration, stored beside the results.
+
+  Returns:
+    The run folder.
+
+  Raises:
+    UserError: Something in the configuration, the data or the folder is wrong.
+    hooks.Stopped: A signal came; the state is saved.
+  """
+  folder = pathlib.Path(run.train.model_dir)
+  plan = mixing.plan(run.data.mixture, without=tuple(run.data.without), strict=run.data.strict)
+  vocabulary = assembly.open_vocabulary(run, plan)
+  mesh = partition.make_mesh(run.train.mesh)
+  partition.check_batch(run.data.batch_size, mesh)
+  network = t5.T5(run.model)
+  tx = assembly.make_optimizer(run, network.axes)
+  _prepare_folder(folder, vocabulary)
+  initial = functools.partial(assembly.initial_params, run, network, vocabulary, mesh)
+  start = assembly.starting_state(network, tx, mesh, initial, folder / model.CHECKPOINTS)
+  step = int(start.state.step)
+  source = assembly.open_feed(run.data, plan, vocabulary, start.data)
+  # Only now, so that a start with other settings leaves a run as it was.
+  runlog.write_text(folder / "config.gin", text)
+  _write_facts(folder, run, plan, start.state.params)
+  _say_what_is_read(plan)
+  if start.data is not None:
+    console.say(f"Continuing {folder} from step {step}.")
+  with (
+    runlog.RunLog(folder, restored=None if start.data is None else step) as log,
+    console.Progress(run.train.steps, step) as progress,
+  ):
+    session = Session(
+      run=run,
+      folder=folder,
+      feed=source,
+      model=model.Model(network, start.state.params, vocabulary),
+      log=log,
+      progress=progress,
+      held_out=scorecard.held_out_questions(run, vocabulary),
+      best=start.best,
+      saved=step if start.data is not None else None,
+    )
+    progress.note("compiling")
+    state = _fit(session, start, tx, mesh)
+  scorecard.write_data(folder, plan, source.counts)
+  best_step = session.best[1] if session.best else None
+  final = session.model.with_params(state.params)
+  before = lambda: session.model.with_params(initial())
+  scorecard.finish(run, folder, before, final, step=int(state.step), best_step=best_step)
+  return folder
+
+
+def _prepare_folder(folder: pathlib.Path, vocabulary: vocab.Vocabulary) -> None:
+  stored = folder / model.VOCABULARY
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stored.exists():
+      stored.write_bytes(vocabulary.model)
+  except OSError as error:
+    raise errors.UserError(f"MODEL_DIR = {str(folder)!r}: {error.strerror}") from None
+  if vocab.Vocabulary(stored).fingerprint != vocabulary.fingerprint:
+    raise errors.UserError(
+      f"VOCABULARY: {vocabulary.name} differs from {stored}, with which this run began; use that"
+      " one or a new MODEL_DIR"
+    )
+
+
+def _say_what_is_read(plan: mixing.Plan) -> None:
+  tasks = plan.task_rates()
+  console.say(f"Mixture {plan.mixture}: {len(tasks)} tasks, {len(plan.components)} streams.")
+  for one in plan.missing:
+    console.say(f"Missing, its share goes to the others: {one.task} ({one.path}; {one.how}).")
+
+
+def _write_facts(folder: pathlib.Path, run: config_lib.Run, plan: mixing.Plan, params: Any) -> None:
+  sizes = run.model
+  runlog.write_environment(
+    folder,
+    devices=[device.device_kind for device in jax.devices()],
+    model=f"T5, {sizes.num_encoder_layers}+{sizes.num_decoder_layers} layers of {sizes.emb_dim}",
+    parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+  )
+  scorecard.write_data(folder, plan)
+
+
+def _fit(session: Session, start: assembly.Start, tx: Any, mesh: Any) -> step_lib.TrainState:
+  run = session.run
+  recorder = hooks.Recorder(run.train.log_period, functools.partial(_record, session))
+  save = functools.partial(_save, session)
+  stop = hooks.StopOnSignal(save, recorder)
+  loss_fn = functools.partial(session.model.network.loss, **dataclasses.asdict(run.loss))
+  period = run.evaluation.period if session.held_out else 0
+  try:
+    with stop:
+      return loop.fit(
+        start.state,
+        session.feed,
+        loss_fn=loss_fn,
+        tx=tx,
+        mesh=mesh,
+        batch_sharding=jax.sharding.NamedSharding(mesh, partition.BATCH),
+        state_sharding=start.sharding,
+        num_steps=run.train.steps,
+        seed=run.data.seed,
+        hooks=(
+          recorder,
+          hooks.Every(period, functools.partial(_evaluate, session), recorder),
+          hooks.Every(run.train.checkpoint_period, save, recorder),
+          stop,
+        ),
+      )
+  except hooks.NonFinite as error:
+    tasks = ", ".join(error.batch.tasks)
+    session.log.event(error.step, "not finite", f"{error.metric}; tasks: {tasks}")
+    raise errors.UserError(
+      f"step {error.step}: {error.metric} is not finite, training stopped; the batch had tasks"
+      f" {tasks}; the last checkpoint is good: lower LEARNING_RATE or leave a task out and start"
+      " again"
+    ) from None
+
+
+def _record(session: Session, step: int, interval: hooks.Interval) -> None:
+  means = interval.means()
+  with jax.transfer_guard("allow"):
+    rate = float(assembly.learning_rate(session.run)(step - 1))
+  record = {
+    **{name: means[name] for name in ("loss", "accuracy", "z_loss", "grad_norm")},
+    "learning_rate": rate,
+    "tokens_per_second": interval.fill.tokens / max(interval.seconds, 1e-9),
+    "fill": interval.fill.both,
+    "examples_seen": sum(session.feed.counts.seen.values()),
+    "seconds": interval.seconds,
+    "seconds_per_step": interval.seconds / interval.steps,
+  }
+  session.log.train(step, record)
+  session.progress.update(step, record)
+
+
+def _save(session: Session, step: int, state: step_lib.TrainState) -> None:
+  if session.saved == step:
+    return
+  best = session.best if session.best and session.best[1] == step else None
+  orbax_io.save(
+    session.folder / model.CHECKPOINTS,
+    step,
+    state,
+    documents={"data": session.feed.state(), "meta": model.describe(session.model)},
+    keep=session.run.train.keep,
+    score=best[0] if best else None,
+  )
+  session.saved = step
+  session.log.event(step, "checkpoint")
+
+
+def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> None:
+  """Scores the held-out tasks, and saves a checkpoint that is the best so far."""
+  session.progress.note("evaluating")
+  ready = session.model.with_params(state.params)
+  scores, losses = scorecard.score(session.run, ready, session.held_out)
+  for row in scores:
+    session.log.evaluation(
+      step,
+      task=row.task,
+      group=row.group,
+      held_out=row.held_out,
+      setting=row.setting,
+      exact_match=row.value,
+      loss=losses[row.task],
+      n=row.n,
+    )
+  average = runner.normalised(scores)
+  if session.best is None or average > session.best[0]:
+    session.best = (average, step)
+    _save(session, step, state)

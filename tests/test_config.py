@@ -1,0 +1,142 @@
+"""Gin: T5X's names, strings without quotes, an allow-list for imports, one sentence on mistakes."""
+
+import pathlib
+
+import pytest
+
+from flan_tune import assets, config, errors
+
+QUICKSTART = ["experiments/quickstart.gin"]
+OURS = assets.search_path("configs")[0]
+_VALUES = ("VOCABULARY=v.model", "INITIAL_CHECKPOINT_PATH=runs/x", "MODEL_DIR=runs/y")
+
+
+def _bindings_for(path: pathlib.Path) -> list[str]:
+  """What the file leaves to the user."""
+  text = path.read_text()
+  return [one for one in _VALUES if f"{one.split('=')[0]} = %gin.REQUIRED" in text]
+
+
+@pytest.mark.parametrize("path", sorted(OURS.glob("experiments/*.gin")), ids=lambda path: path.name)
+def test_every_experiment_we_ship_resolves(path):
+  run, _ = config.resolve([str(path.relative_to(OURS))], _bindings_for(path))
+  assert run.train.steps > 0
+
+
+@pytest.mark.parametrize("path", sorted(OURS.glob("models/t5_*_*_*.gin")), ids=lambda p: p.name)
+def test_every_size_we_ship_resolves(path):
+  run, _ = config.resolve([*QUICKSTART, str(path.relative_to(OURS))], ["VOCAB_SIZE=32128"])
+  assert run.model.emb_dim >= 64
+
+
+@pytest.mark.parametrize(
+  ("size", "steps"),
+  [("small", 98_000), ("base", 84_000), ("large", 64_000), ("xl", 38_000), ("xxl", 14_000)],
+)
+def test_flan_t5_has_the_values_of_the_paper(size, steps):
+  """Chung et al. 2022, Table 22."""
+  run, _ = config.resolve([f"experiments/flan_t5_{size}.gin"], list(_VALUES))
+  assert run.train.steps == steps
+  assert run.data.batch_size == 64
+  assert run.data.lengths == {"inputs": 2048, "targets": 512}
+  assert run.optimizer.learning_rate == 5e-4
+  assert run.model.dropout_rate == 0.05
+  assert run.model.vocab_size == 32128
+
+
+def test_the_resolved_text_parses_back_to_the_same_run(tmp_path):
+  run, text = config.resolve(QUICKSTART, ["TRAIN_STEPS=7", "MODEL_DIR=a b/c"])
+  (tmp_path / "again.gin").write_text(text)
+  again, same = config.resolve([str(tmp_path / "again.gin")], [])
+  assert again == run
+  assert same == text
+
+
+@pytest.mark.parametrize(
+  ("binding", "value"),
+  [
+    ("MODEL_DIR=runs/my run", "runs/my run"),
+    ("MODEL_DIR='runs/x'", "runs/x"),
+    ('MODEL_DIR="runs/x"', "runs/x"),
+    ("MODEL_DIR=C:\\runs", "C:\\runs"),
+    ("MODEL_DIR=%MIXTURE_OR_TASK_NAME", "playground"),
+    ("MODEL_DIR=it's", "it's"),
+  ],
+)
+def test_what_is_no_literal_is_a_string(binding, value):
+  run, _ = config.resolve(QUICKSTART, [binding])
+  assert run.train.model_dir == value
+
+
+def test_later_files_and_bindings_win(tmp_path):
+  (tmp_path / "mine.gin").write_text("TRAIN_STEPS = 5\nBATCH_SIZE = 2\n")
+  run, _ = config.resolve([*QUICKSTART, str(tmp_path / "mine.gin")], ["BATCH_SIZE=3"])
+  assert (run.train.steps, run.data.batch_size) == (5, 3)
+
+
+@pytest.mark.parametrize(
+  ("binding", "message"),
+  [
+    ("TRAIN_STEP=5", r"--gin.TRAIN_STEP: 'TRAIN_STEP'.*did you mean 'TRAIN_STEPS'"),
+    ("config.Data.batchsize=5", r"'batchsize'.*did you mean 'batch_size'"),
+    ("config.Dat.batch_size=5", r"'Dat'.*did you mean 'Data'"),
+    ("t5.T5Config.depth=5", r"t5.T5Config: 'depth' unknown"),
+    ("BATCH_SIZE=%BATCH", r"'BATCH' unknown"),
+    ("BATCH_SIZE=many", r"BATCH_SIZE = 'many': expected a whole number"),
+    ("BATCH_SIZE=0", r"BATCH_SIZE = 0: expected a whole number, 1 or more"),
+    ("LEARNING_RATE=-1", r"LEARNING_RATE = -1: expected a number above 0"),
+    ("TASK_FEATURE_LENGTHS={'inputs': 5}", r"TASK_FEATURE_LENGTHS = \{'inputs': 5\}: expected"),
+    ("LONG_EXAMPLES=cut", r"LONG_EXAMPLES: 'cut' unknown; one of drop, trim"),
+    ("TRAIN_STEPS", r"--gin.TRAIN_STEPS: expected --gin.NAME=value"),
+    ("DROPOUT_RATE=1.5", r"dropout_rate: 1.5"),
+  ],
+)
+def test_a_wrong_binding_gets_a_sentence_with_the_nearest_name(binding, message):
+  with pytest.raises(errors.UserError, match=message) as caught:
+    config.resolve(QUICKSTART, [binding])
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("import os\n", r"bad.gin line 1: import of 'os' is not allowed.*FLAN_TUNE_GIN_IMPORTS"),
+    ("from flan_tunes import x\n", r"import of 'flan_tunes.x' is not allowed"),
+    ("TRAIN_STEPS = \n", r"bad.gin line 1"),
+    ("TRAIN_STEPS 5\n", r"bad.gin line 1"),
+    ("include 'experiments/quickstrt.gin'\n", r"'experiments/quickstrt.gin' unknown.*quickstart"),
+    ("MODEL_DIRS = 'x'\n", r"bad.gin line 1: 'MODEL_DIRS'.*did you mean 'MODEL_DIR'"),
+  ],
+)
+def test_a_wrong_file_gets_a_sentence_with_its_line(tmp_path, text, message, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path("bad.gin").write_text(text)
+  with pytest.raises(errors.UserError, match=message):
+    config.resolve([*QUICKSTART, "bad.gin"], [])
+
+
+def test_nothing_is_imported_before_the_allow_list_was_asked(tmp_path):
+  (tmp_path / "evil.gin").write_text(f"import {'antigravity'}\n")
+  import sys
+
+  with pytest.raises(errors.UserError, match="not allowed"):
+    config.resolve([*QUICKSTART, str(tmp_path / "evil.gin")], [])
+  assert "antigravity" not in sys.modules
+
+
+def test_a_user_may_allow_a_module_by_name(tmp_path, monkeypatch):
+  (tmp_path / "mine.gin").write_text("import colorsys\n")
+  monkeypatch.setenv("FLAN_TUNE_GIN_IMPORTS", "colorsys")
+  config.resolve([*QUICKSTART, str(tmp_path / "mine.gin")], [])
+
+
+def test_a_required_value_left_out_is_named():
+  with pytest.raises(errors.UserError, match="VOCABULARY has no value: set it"):
+    config.resolve(["experiments/cot_small.gin"], [])
+
+
+def test_a_file_may_not_include_itself(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path("loop.gin").write_text("include 'loop.gin'\n")
+  with pytest.raises(errors.UserError, match="loop.gin: includes itself"):
+    config.resolve(["loop.gin"], [])

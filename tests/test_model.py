@@ -1,0 +1,130 @@
+"""A finished run, loaded: generate, score, logits, params; the command line on it."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import flan_tune as ft
+from flan_tune import batch, cli
+
+PROMPTS = ["Sort: b a", "", "Where is Ann?\nAnn is in the hall.", "x " * 90]
+
+
+@pytest.fixture(scope="module")
+def model(finished_run) -> ft.Model:
+  return ft.load(finished_run)
+
+
+def test_answers_do_not_depend_on_batch_size_or_neighbours(model):
+  together = model.generate(PROMPTS, max_tokens=8)
+  assert together == model.generate(PROMPTS, max_tokens=8, batch_size=1)
+  assert together[::-1] == model.generate(PROMPTS[::-1], max_tokens=8, batch_size=3)
+  assert all(isinstance(answer, str) for answer in together)
+
+
+def test_no_prompts_give_no_answers(model):
+  assert model.generate([]) == []
+  assert model.score([]).shape == (0,)
+
+
+def test_scores_are_log_probabilities_of_the_logits(model):
+  """Float32, EOS included, the same for any batch size."""
+  pairs = [("2 + 2 =", "4"), ("Sort: b a", "a b"), ("a longer prompt than others", "yes")]
+  scores = model.score(pairs)
+  assert scores.dtype == np.float32
+  np.testing.assert_allclose(scores, model.score(pairs, batch_size=1), rtol=1e-5)
+  eos = model.vocabulary.eos_id
+  for (inputs, targets), score in zip(pairs, scores, strict=True):
+    ids = [[*model.vocabulary.encode(text), eos] for text in (inputs, targets)]
+    arrays = batch.unpacked_batch([ids], {"inputs": 24, "targets": 12})
+    log_probs = jax.nn.log_softmax(model.logits(arrays)[0, : len(ids[1])])
+    expected = sum(float(log_probs[place, token]) for place, token in enumerate(ids[1]))
+    assert score == pytest.approx(expected, rel=1e-4)
+
+
+def test_params_are_a_nested_dict_under_t5x_names(model):
+  kernel = model.params["encoder"]["layers_0"]["attention"]["query"]["kernel"]
+  assert kernel.ndim == 2
+  assert {"token_embedder", "encoder", "decoder"} == set(model.params)
+
+
+def test_the_best_and_any_other_checkpoint_can_be_named(finished_run):
+  first, last = (ft.load(finished_run, step=step) for step in (2, 4))
+  by_path = ft.load(finished_run / "checkpoints" / "checkpoint_2")
+  name = ("token_embedder", "embedding")
+  arrays = [np.asarray(one.params[name[0]][name[1]]) for one in (first, last, by_path)]
+  assert np.array_equal(arrays[0], arrays[2])
+  assert not np.array_equal(arrays[0], arrays[1])
+  with pytest.raises(ft.UserError, match=r"there are 2, 4|'3' unknown"):
+    ft.load(finished_run, step=3)
+
+
+def test_the_packages_names_work_as_documented(finished_run):
+  assert [one.name for one in ft.tasks("playground_cot")][0].startswith("playground_")
+  examples = list(ft.examples("playground", seed=0, limit=5))
+  assert len(examples) == 5
+  assert all(one.inputs and one.targets and one.kind for one in examples)
+  lengths = {"inputs": 128, "targets": 32}
+  drawn = next(ft.batches("playground", lengths=lengths, batch_size=4, seed=0))
+  logits = ft.load(finished_run).logits(drawn.arrays)
+  assert logits.shape == (4, 32, 2112)
+  assert logits.dtype == np.float32
+  with pytest.raises(AttributeError, match="no attribute 'exmples'"):
+    ft.exmples  # noqa: B018
+
+
+def test_generate_answers_prompts_and_a_conversation(finished_run, capsys, monkeypatch):
+  arguments = ["generate", "--checkpoint", str(finished_run), "--max_tokens", "4"]
+  assert cli.main([*arguments, "first", "second"]) == 0
+  assert len(capsys.readouterr().out.splitlines()) == 2
+  lines = iter(["hello", "", "again\\nline two"])
+
+  def ask(prompt: str) -> str:
+    try:
+      return next(lines)
+    except StopIteration:
+      raise EOFError from None
+
+  monkeypatch.setattr("builtins.input", ask)
+  assert cli.main(arguments) == 0
+
+
+def test_evaluate_writes_scores_and_samples(finished_run, tmp_path, capsys):
+  arguments = ["evaluate", "--checkpoint", str(finished_run), "--tasks", "playground_cot"]
+  arguments += ["--limit", "2", "--max_tokens", "4", "--output", str(tmp_path)]
+  assert cli.main(arguments) == 0
+  assert "playground_units" in capsys.readouterr().out
+  rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
+  assert all(row["n"] == 2 and 0 <= row["after"] <= 1 for row in rows)
+  assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 2 * len(rows)
+
+
+def test_tasks_lists_and_shows(capsys):
+  assert cli.main(["tasks", "playground"]) == 0
+  assert "with data" in capsys.readouterr().out
+  assert cli.main(["tasks", "playground_cot", "-n", "2"]) == 0
+  assert capsys.readouterr().out.count("--->") == 2
+
+
+def test_a_run_leaves_everything_the_readme_lists(finished_run):
+  present = {path.name for path in finished_run.iterdir()}
+  assert present >= {
+    "report.html",
+    "scores.json",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "config.gin",
+    "environment.json",
+    "data.json",
+    "checkpoints",
+    "tensorboard",
+    "vocabulary.model",
+  }
+  scores = json.loads((finished_run / "scores.json").read_text())
+  assert {row["held_out"] for row in scores["rows"]} == {True, False}
+  data = json.loads((finished_run / "data.json").read_text())
+  assert abs(sum(data["planned"].values()) - 1) < 1e-9
+  assert set(data["seen"]) <= set(data["planned"])
+  assert 0.3 < data["fill"] <= 1
