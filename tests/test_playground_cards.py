@@ -84,7 +84,7 @@ CANDIDATES = {
   "sort_words": lambda r: range(6),  # orders of three words
   "sort_kinds": lambda r: range(24),
   "first_in_alphabet": lambda r: r["text"].split(),
-  "last_in_alphabet": lambda r: r["text"].split(),
+  "sort_four_words": lambda r: range(24),
   "capital_letters": lambda r: r["text"].split(":")[1].split(),
   "common_word": lambda r: set(re.findall(r"\w+", r["text"])) - {"one", "two"},
   "larger_thing": lambda r: range(2),

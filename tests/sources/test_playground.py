@@ -155,8 +155,9 @@ def of_kind(text, kind):
   return found
 
 
-def last_word(text):
-  return text.rstrip(".?").split()[-1]
+def counted(text):
+  kind, listed_words = text.split(", list: ")
+  return str(len(set(listed_words.split()) & set(words.KINDS[kind])))
 
 
 def told(text, claim):
@@ -168,10 +169,10 @@ def told(text, claim):
 
 
 def same_meaning(text, claim):
-  one, two = (re.search(r" a (\w+) ", sentence)[1] for sentence in (text, claim))
-  assert text.replace(f" {one} ", " ") == claim.replace(f" {two} ", " ")
-  ends = [end for scale in words.SCALES for end in scale]
-  return "yes" if any({one, two} == set(end) for end in ends) else "no"
+  """Yes if the sentences differ in a synonym alone; no if one of them says "no" besides."""
+  one, two = (re.search(r" (?:a|no) (\w+) ", sentence)[1] for sentence in (text, claim))
+  assert any({one, two} == set(pair) for pair in words.SYNONYMS)
+  return "yes" if text.replace(f" {one} ", f" {two} ") == claim else "no"
 
 
 def size(word):
@@ -249,7 +250,7 @@ SOLVERS = {
     of_kind(r["text"], kind) for kind in ("animal", "fruit", "tool", "city")
   ),
   "largest_number": lambda r: str(sorted(numbers(r["text"]))[-1]),
-  "count_animals": lambda r: str(len(set(r["text"].split()) & set(words.ANIMALS))),
+  "count_kind": lambda r: counted(r["text"]),
   "remove_colour": lambda r: r["text"].replace(of_kind(r["text"], "colour") + " ", ""),
   "change_colour": lambda r: re.sub(
     r" a \w+ (.*) New: (\w+)", lambda m: f" a {m[2]} {m[1]}", r["text"]
@@ -264,13 +265,14 @@ SOLVERS = {
   "units": lambda r: str(numbers(r["question"])[0] * unit_factor(r["question"])),
   "larger_thing": lambda r: max(re.findall(r" a (\w+)", r["question"]), key=size),
   "is_kind": lambda r: told(*r["question"].split(" Was ")),
-  "recommend": lambda r: "yes" if mood(r["text"]) else "no",
+  "opinion": lambda r: "positive" if mood(r["text"]) else "negative",
+  "name_kind": lambda r: of_kind(*reversed(r["question"][9:].split(" among "))),
   "kind_of": lambda r: group_of(r["question"], words.KINDS),
   "find_kind": lambda r: of_kind(r["text"], r["question"].split()[1]),
   "either_claim": lambda r: told(r["text"], r["claim"]),
-  "last_in_alphabet": lambda r: sorted(r["text"].split())[-1],
-  "count_fruits": lambda r: str(len(set(r["text"].split()) & set(words.FRUITS))),
-  "smallest_number": lambda r: str(sorted(numbers(r["text"]))[0]),
+  "sort_four_words": lambda r: " ".join(min(itertools.permutations(r["text"].split()))),
+  "count_fruits": lambda r: counted(r["text"]),
+  "highest_price": lambda r: str(sorted(numbers(r["text"]))[-1]),
   "coins_in_all": lambda r: str(sum(numbers(r["question"]))),
 }
 
@@ -316,7 +318,6 @@ def test_facts_of_the_world_do_not_contradict_each_other():
   assert not set(words.SHE) & set(words.HE) and len(words.SHE) == len(words.HE) == 12
   zorbish = [word for lexicon in words.ZORBISH for word in lexicon.values()]
   assert len(zorbish) == len(set(zorbish)) == sum(map(len, words.ZORBISH))
-  ends = [end for scale in words.SCALES for end in scale]
-  for pairs in (ends, words.OPPOSITES):
+  for pairs in (words.SYNONYMS, words.OPPOSITES):
     assert len({word for pair in pairs for word in pair}) == 2 * len(pairs)
   assert list(words.LISTED) == sorted(set(words.LISTED)) and len(words.LISTED) == 40

@@ -4,21 +4,33 @@ Their own training split serves as few-shot exemplars.
 """
 
 from flan_tune.draws import Draws
-from flan_tune.sources.playground import words
+from flan_tune.sources.playground import niv2, words
 
 Row = dict[str, str | list[str]]
 
 
-def recommend(draws: Draws) -> Row:
-  """Relative of `sentiment`: the same adjectives, another question, other labels."""
-  answer = draws.choice(("yes", "no"))
-  one, two = draws.sample(words.GOOD if answer == "yes" else words.BAD, 2)
+def opinion(draws: Draws) -> Row:
+  """Relative of `sentiment`: the same adjectives in other sentences, another question."""
+  answer = draws.choice(("positive", "negative"))
+  one, two = draws.sample(words.GOOD if answer == "positive" else words.BAD, 2)
   name, city = draws.choice(words.NAMES), draws.choice(words.CITIES)
   return {
     "text": f"{name} saw a {one} {draws.choice(words.REVIEWED)} in {city}. It was {two}.",
-    "instruction": draws.choice(("Was it good?", "Would you go there again?")),
-    "options": ["yes", "no"],
+    "instruction": draws.choice(("What is the opinion?", "Is the opinion positive or negative?")),
+    "options": ["positive", "negative"],
     "answer": answer,
+  }
+
+
+def name_kind(draws: Draws) -> Row:
+  """Relative of `kind_pick`: four words for three, and a request for a question."""
+  kinds = draws.sample(tuple(words.KINDS), 4)
+  picked = [draws.choice(words.KINDS[kind]) for kind in kinds]
+  asked = draws.below(4)
+  return {
+    "question": f"Name the {kinds[asked]} among {', '.join(picked[:3])} and {picked[3]}.",
+    "options": picked,
+    "answer": picked[asked],
   }
 
 
@@ -63,34 +75,29 @@ def either_claim(draws: Draws) -> Row:
   }
 
 
-def last_in_alphabet(draws: Draws) -> Row:
-  """Relative of `first_in_alphabet` and `sort_words`."""
+def sort_four_words(draws: Draws) -> Row:
+  """Relative of `sort_words`: four words instead of three."""
   listed = draws.sample(words.LISTED, 4)
   return {
-    "definition": draws.choice(("Which word is last from A to Z?", "Find the last word in ABC.")),
+    "definition": draws.choice(("Sort the words from A to Z.", "Put the words in ABC order.")),
     "text": " ".join(listed),
-    "answer": max(listed),
+    "answer": " ".join(sorted(listed)),
   }
 
 
 def count_fruits(draws: Draws) -> Row:
-  """Relative of `count_animals`."""
-  times = draws.between(1, 4)
-  listed = draws.sample(words.FRUITS, times) + draws.sample(words.TOOLS, 5 - times)
-  return {
-    "definition": draws.choice(("Count the fruits.", "How many fruits are listed?")),
-    "text": " ".join(draws.shuffled(listed)),
-    "answer": str(times),
-  }
+  """Relative of `count_kind`: a kind that is never counted in training."""
+  return niv2.count_of(draws, "fruit")
 
 
-def smallest_number(draws: Draws) -> Row:
-  """Relative of `largest_number`."""
-  numbers = [draws.below(10) for _ in range(5)]
+def highest_price(draws: Draws) -> Row:
+  """Relative of `largest_number`: four numbers among the names of things."""
+  things = draws.sample(words.THINGS, 4)
+  prices = [draws.below(10) for _ in things]
   return {
-    "definition": draws.choice(("Find the smallest number.", "Write the least number.")),
-    "text": ", ".join(map(str, numbers)),
-    "answer": str(min(numbers)),
+    "definition": draws.choice(("Find the largest price.", "Write the biggest price.")),
+    "text": ", ".join(f"{thing} {price}" for thing, price in zip(things, prices, strict=True)),
+    "answer": str(max(prices)),
   }
 
 
@@ -110,12 +117,13 @@ def coins_in_all(draws: Draws) -> Row:
 
 
 FAMILIES = {
-  "recommend": recommend,
+  "opinion": opinion,
   "kind_of": kind_of,
+  "name_kind": name_kind,
   "find_kind": find_kind,
   "either_claim": either_claim,
-  "last_in_alphabet": last_in_alphabet,
+  "sort_four_words": sort_four_words,
   "count_fruits": count_fruits,
-  "smallest_number": smallest_number,
+  "highest_price": highest_price,
   "coins_in_all": coins_in_all,
 }

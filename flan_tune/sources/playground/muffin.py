@@ -1,7 +1,6 @@
 """Families of the kinds Muffin holds: classification, inference, paraphrase, translation, text.
 
-Every function draws one row.  `entailment` and `paraphrase` compare two words by what they mean
-and are the harder ones.
+Every function draws one row.  `entailment`, which compares a thing with a kind, is the hardest.
 """
 
 from flan_tune.draws import Draws
@@ -81,21 +80,22 @@ def entailment(draws: Draws) -> Row:
 
 
 def paraphrase(draws: Draws) -> Row:
-  """Two sentences that differ in one adjective: do they say the same?"""
+  """Two sentences with words of one meaning, one of them perhaps negated: do they say the same?"""
   name, animal, city = (
     draws.choice(choices) for choices in (words.NAMES, words.ANIMALS, words.CITIES)
   )
-  end, other_end = draws.shuffled(draws.choice(words.SCALES))
+  one, two = draws.shuffled(draws.choice(words.SYNONYMS))
   answer = draws.choice(("yes", "no"))
-  one, two = draws.shuffled(end)
-  if answer == "no":
-    two = draws.choice(other_end)
+  article = "a" if answer == "yes" else "no"
+  sentences = draws.shuffled(
+    (f"{name} saw a {one} {animal} in {city}.", f"{name} saw {article} {two} {animal} in {city}.")
+  )
   instruction = draws.choice(
     ("Do both sentences say the same?", "Do these two sentences mean the same thing?")
   )
   return {
-    "text": f"{name} saw a {one} {animal} in {city}.",
-    "claim": f"{name} saw a {two} {animal} in {city}.",
+    "text": sentences[0],
+    "claim": sentences[1],
     "instruction": instruction,
     "options": ["yes", "no"],
     "answer": answer,

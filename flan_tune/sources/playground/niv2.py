@@ -1,6 +1,6 @@
 """Families of the kinds Natural Instructions holds: a definition in front, then a bare input.
 
-`count_animals`, `common_word` and `sort_words` are the harder ones.
+`count_kind`, `common_word` and `sort_words` are the harder ones.
 """
 
 from flan_tune.draws import Draws
@@ -54,13 +54,22 @@ def largest_number(draws: Draws) -> Row:
   }
 
 
-def count_animals(draws: Draws) -> Row:
-  """How many of five words are animals: between one and four."""
+def count_kind(draws: Draws) -> Row:
+  """How many of five words are of one kind: between one and four."""
+  return count_of(draws, draws.choice(("animal", "colour", "tool", "city")))
+
+
+def count_of(draws: Draws, kind: str) -> Row:
+  """A row of `count_kind` for one kind; the other words are of other kinds."""
   times = draws.between(1, 4)
-  listed = draws.sample(words.ANIMALS, times) + draws.sample(words.TOOLS, 5 - times)
+  listed = draws.sample(words.KINDS[kind], times)
+  others = draws.sample([other for other in words.KINDS if other != kind], 5 - times)
+  listed += [draws.choice(words.KINDS[other]) for other in others]
   return {
-    "definition": draws.choice(("Count the animals.", "How many animals are listed?")),
-    "text": " ".join(draws.shuffled(listed)),
+    "definition": draws.choice(
+      ("Count the words of this kind.", "How many words are of the kind?")
+    ),
+    "text": f"{kind}, list: {' '.join(draws.shuffled(listed))}",
     "answer": str(times),
   }
 
@@ -126,7 +135,7 @@ FAMILIES = {
   "first_in_alphabet": first_in_alphabet,
   "sort_kinds": sort_kinds,
   "largest_number": largest_number,
-  "count_animals": count_animals,
+  "count_kind": count_kind,
   "remove_colour": remove_colour,
   "change_colour": change_colour,
   "opposite": opposite,

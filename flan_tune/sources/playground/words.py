@@ -80,15 +80,14 @@ UNTOLD = _split("heavy old small new pretty strange")
 SHE = _split("Anna Cara Eva Gina Ida Kim Mia Nora Rosa Tara Vera Zoe")
 HE = tuple(name for name in NAMES if name not in SHE)
 
-# Two words for each end of a scale.
-SCALES = tuple(
-  tuple(tuple(end.split(":")) for end in scale.split("/"))
-  for scale in _split(
-    "big:large/small:little fast:quick/slow:lazy happy:glad/sad:gloomy loud:noisy/calm:quiet"
+SYNONYMS = tuple(
+  tuple(pair.split(":"))
+  for pair in _split(
+    "big:large small:little fast:quick happy:glad sad:gloomy loud:noisy calm:quiet rich:wealthy"
   )
 )
 OPPOSITES = tuple(
-  pair.split(":")
+  tuple(pair.split(":"))
   for pair in _split(
     "big:small cheap:dear clean:dirty thick:thin hard:soft light:heavy wet:dry long:short"
   )
