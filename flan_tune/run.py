@@ -36,9 +36,9 @@ class Session:
   model: model.Model
   log: runlog.RunLog
   progress: console.Progress
-  held_out: list[runner.Item]
   best: tuple[float, int] | None
   saved: int | None = None
+  held_out: list[runner.Item] = dataclasses.field(default_factory=list)
 
 
 def train(run: config_lib.Run, text: str) -> pathlib.Path:
@@ -70,31 +70,26 @@ def train(run: config_lib.Run, text: str) -> pathlib.Path:
   # Only now, so that a start with other settings leaves a run as it was.
   runlog.write_text(folder / "config.gin", text)
   _write_facts(folder, run, plan, start.state.params)
-  _say_what_is_read(plan)
-  if start.data is not None:
-    console.say(f"Continuing {folder} from step {step}.")
+  _say_what_begins(folder, plan, start)
   with (
     runlog.RunLog(folder, restored=None if start.data is None else step) as log,
     console.Progress(run.train.steps, step) as progress,
   ):
-    session = Session(
-      run=run,
-      folder=folder,
-      feed=source,
-      model=model.Model(network, start.state.params, vocabulary),
-      log=log,
-      progress=progress,
-      held_out=scorecard.held_out_questions(run, vocabulary),
-      best=start.best,
-      saved=step if start.data is not None else None,
-    )
+    ready = model.Model(network, start.state.params, vocabulary)
+    session = Session(run, folder, source, ready, log, progress, best=start.best)
+    session.saved = None if start.data is None else step
+    session.held_out = scorecard.held_out_questions(run, vocabulary)
     progress.note("compiling")
     state = _fit(session, start, tx, mesh)
   scorecard.write_data(folder, plan, source.counts)
-  best_step = session.best[1] if session.best else None
-  final = session.model.with_params(state.params)
-  before = lambda: session.model.with_params(initial())
-  scorecard.finish(run, folder, before, final, step=int(state.step), best_step=best_step)
+  scorecard.finish(
+    run,
+    folder,
+    before=lambda: session.model.with_params(initial()),
+    after=session.model.with_params(state.params),
+    step=int(state.step),
+    best_step=session.best[1] if session.best else None,
+  )
   return folder
 
 
@@ -113,11 +108,13 @@ def _prepare_folder(folder: pathlib.Path, vocabulary: vocab.Vocabulary) -> None:
     )
 
 
-def _say_what_is_read(plan: mixing.Plan) -> None:
+def _say_what_begins(folder: pathlib.Path, plan: mixing.Plan, start: assembly.Start) -> None:
   tasks = plan.task_rates()
   console.say(f"Mixture {plan.mixture}: {len(tasks)} tasks, {len(plan.components)} streams.")
   for one in plan.missing:
     console.say(f"Missing, its share goes to the others: {one.task} ({one.path}; {one.how}).")
+  if start.data is not None:
+    console.say(f"Continuing {folder} from step {int(start.state.step)}.")
 
 
 def _write_facts(folder: pathlib.Path, run: config_lib.Run, plan: mixing.Plan, params: Any) -> None:

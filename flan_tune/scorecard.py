@@ -97,9 +97,9 @@ def _mean_fill(folder: pathlib.Path) -> float | None:
 def finish(
   run: config_lib.Run,
   folder: pathlib.Path,
+  *,
   before: Callable[[], model.Model],
   after: model.Model,
-  *,
   step: int,
   best_step: int | None,
 ) -> None:

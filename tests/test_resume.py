@@ -125,6 +125,7 @@ def test_workers_do_not_change_the_run(uninterrupted, tmp_path, users_environmen
   folder = tmp_path / "run"
   checkpoint = folder / "checkpoints" / "checkpoint_4"
   process = _start(folder, users_environment, NUM_WORKERS=2)
+  # Returns only when the workers have let go of the pipe: none outlives its parent.
   _stop_when(process, checkpoint.exists, signal.SIGKILL)
   _run(folder, users_environment, NUM_WORKERS=1)
   _assert_same_end(folder, uninterrupted)

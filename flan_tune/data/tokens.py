@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+import multiprocessing
+import os
+import threading
+from typing import Any, NamedTuple
 
 import grain
 
@@ -65,6 +68,10 @@ class Examples(grain.transforms.Map):
   def __getstate__(self) -> dict:
     return {"recipe": self.recipe}
 
+  def __setstate__(self, state: dict) -> None:
+    self.__dict__.update(state)
+    _end_with_parent()
+
   @functools.cached_property
   def _stream(self) -> stream.Stream:
     return stream.Stream(self.recipe.components, self.recipe.seed)
@@ -126,3 +133,19 @@ class Examples(grain.transforms.Map):
       for ids, limit in zip((made.inputs, made.targets), limits, strict=True)
     ]
     return made._replace(inputs=cut[0], targets=cut[1], trimmed=True)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+  """Ends this worker when the process that started it is gone.
+
+  Grain's workers wait for a killed parent for ever, with their memory and its open files.
+  """
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(process: Any) -> None:
+  process.join()
+  os._exit(1)
