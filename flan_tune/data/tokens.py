@@ -69,7 +69,7 @@ class Examples(grain.transforms.Map):
     return {"recipe": self.recipe}
 
   def __setstate__(self, state: dict) -> None:
-    self.__dict__.update(state)
+    self.recipe = state["recipe"]
     _end_with_parent()
 
   @functools.cached_property

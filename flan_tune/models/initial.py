@@ -57,11 +57,15 @@ def draw_params(key: Array, shapes: Mapping[str, Any], *, head_dim: int) -> Any:
   Equal shapes come from one draw: a draw of a new shape costs a third of a second to compile.
   """
   leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  places = [layer_paths("/".join(part.key for part in path), leaf.shape) for path, leaf in leaves]
+  names = ["/".join(part.key for part in path) for path, _ in leaves]
+  places = [layer_paths(name, leaf.shape) for name, (_, leaf) in zip(names, leaves, strict=True)]
   shape_of = {path: shape for paths, shape in places for path in paths}
   numbers = _draw_all(key, shape_of, distributions(head_dim))
-  stack = lambda arrays: arrays[0] if len(arrays) == 1 else jnp.stack(arrays, axis=LAYER_AXIS)
-  arrays = [stack([numbers[path] for path in paths]) for paths, _ in places]
+  stack = lambda paths: jnp.stack([numbers[path] for path in paths], axis=LAYER_AXIS)
+  arrays = [
+    numbers[name] if name in numbers else stack(paths)
+    for name, (paths, _) in zip(names, places, strict=True)
+  ]
   return jax.tree.unflatten(structure, arrays)
 
 

@@ -32,37 +32,51 @@ AXES = (
 )
 # Stacked layers, tried first: the same with the layers' axis at 1.
 SCANNED_AXES = tuple(
-  (r"(encoder/encoder|decoder/decoder)/" + pattern, (axes[0], "layers", *axes[1:]))
+  (
+    r"(encoder/encoder|decoder/decoder)/" + pattern.replace(".*/", "(.*/)?"),
+    (axes[0], "layers", *axes[1:]),
+  )
   for pattern, axes in AXES
   if pattern.startswith(".*") and "relpos" not in pattern
 )
 
 
+def _arrays(batch: Batch) -> dict[str, Array]:
+  return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
 class T5:
-  """A T5 as pure functions of its parameters, a nested dict of float32 arrays with T5X's names."""
+  """A T5 as pure functions of its parameters, a nested dict of float32 arrays with T5X's names.
+
+  Attributes:
+    config: Sizes and choices.
+    axes: Ordered table of (path pattern, logical axes); every parameter's path matches one.
+    shapes: The nested dict with `jax.ShapeDtypeStruct` in place of arrays.
+  """
 
   def __init__(self, config: T5Config):
     self.config = config
     self.axes = SCANNED_AXES + AXES if config.scan_layers else AXES
     self._graph, state = nnx.split(Transformer(config))
-    self._shapes = nnx.to_pure_dict(state)
+    self.shapes = nnx.to_pure_dict(state)
 
   def init(self, key: Array) -> Params:
     """Fresh parameters, distributed as T5X's; fit for `jax.jit` and `jax.eval_shape`."""
-    return initial.draw_params(key, self._shapes, head_dim=self.config.head_dim)
+    return initial.draw_params(key, self.shapes, head_dim=self.config.head_dim)
 
   def _bind(self, params: Params) -> Transformer:
     return nnx.merge(self._graph, params)
 
   def encode(self, params: Params, batch: Batch, key: Array | None = None) -> Float[Array, "b s d"]:
     """The encoder's output; needs only the encoder's features of `batch`."""
+    batch = _arrays(batch)
     tokens = batch["encoder_input_tokens"]
     segments = attention.segments(tokens, batch.get("encoder_segment_ids"))
     return self._bind(params).encode(tokens, segments, key)
 
   def logits(self, params: Params, batch: Batch, key: Array | None = None) -> Float[Array, "b t v"]:
     """Logits of the next token at every target position, float32; a key switches dropout on."""
-    return self._bind(params)(batch, key)
+    return self._bind(params)(_arrays(batch), key)
 
   def loss(
     self,
@@ -79,9 +93,9 @@ class T5:
     Metrics: `loss` and `z_loss` in nats and `accuracy`, over the weights of target tokens;
     `tokens`, those of both sides that are not padding, over all slots.
     """
-    logits = self.logits(params, batch, key)
+    batch = _arrays(batch)
     return losses.weighted(
-      logits,
+      self.logits(params, batch, key),
       batch,
       z_loss=z_loss,
       label_smoothing=label_smoothing,
@@ -92,6 +106,7 @@ class T5:
     self, params: Params, batch: Batch, key: Array | None = None
   ) -> Float[Array, "b t"]:
     """Weight times negative log-probability of each target token, float32; no z term."""
+    batch = _arrays(batch)
     logits = self.logits(params, batch, key)
     plain = losses.token_losses(logits, batch["decoder_target_tokens"]).loss
     return losses.loss_weights(batch) * plain
@@ -108,8 +123,9 @@ class T5:
     What a row gives depends on that row alone.
     """
     model = self._bind(params)
-    segments = attention.segments(encoder_input_tokens, None)
-    cross = model.decoder.remember(model.encode(encoder_input_tokens, segments))
+    inputs = jnp.asarray(encoder_input_tokens)
+    segments = attention.segments(inputs, None)
+    cross = model.decoder.remember(model.encode(inputs, segments))
 
     def step(tokens, cache, position):
       x = model.token_embedder(tokens[:, None])
@@ -117,6 +133,4 @@ class T5:
       return model.logits(x)[:, 0], cache
 
     cache = decode.empty_cache(cross, max_tokens)
-    return decode.greedy(
-      step, cache, batch_size=encoder_input_tokens.shape[0], max_tokens=max_tokens
-    )
+    return decode.greedy(step, cache, batch_size=inputs.shape[0], max_tokens=max_tokens)

@@ -1,5 +1,6 @@
 """Small models, batches and the reference numbers."""
 
+import functools
 import json
 from typing import NamedTuple
 
@@ -61,6 +62,15 @@ def tree():
   return nested, flattened
 
 
+@pytest.fixture(scope="session")
+def quick_jit():
+  """`jax.jit` without LLVM's optimisations: tiny tests wait for the compiler and nothing else.
+
+  Not for comparisons with reference numbers, which round as optimised programs do.
+  """
+  return functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @pytest.fixture(scope="session", params=["t5_1_1", "t5_1_0"])
 def t5x(request, golden_dir):
   folder = golden_dir / "t5x" / request.param
@@ -78,12 +88,10 @@ def make_model():
 
   def make(**changes):
     network = t5.T5(t5.T5Config(**{**TINY, **changes}))
-    params = network.init(jax.random.key(0))
-    # Initial scales are all 1 and initial logits small; neither may hide a mistake.
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [x + 0.1 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)]
-    return network, jax.tree.unflatten(structure, noisy)
+    # Not `network.init`: NumPy compiles nothing, and no scale may be 1 and hide a mistake.
+    draw = np.random.default_rng(0)
+    number = lambda leaf: draw.normal(1.0 if len(leaf.shape) == 1 else 0.0, 0.3, leaf.shape)
+    return network, jax.tree.map(lambda leaf: jnp.asarray(number(leaf), leaf.dtype), network.shapes)
 
   return make
 
