@@ -250,7 +250,7 @@ SOLVERS = {
     of_kind(r["text"], kind) for kind in ("animal", "fruit", "tool", "city")
   ),
   "largest_number": lambda r: str(sorted(numbers(r["text"]))[-1]),
-  "count_kind": lambda r: counted(r["text"]),
+  "count_animals": lambda r: counted(r["text"]),
   "remove_colour": lambda r: r["text"].replace(of_kind(r["text"], "colour") + " ", ""),
   "change_colour": lambda r: re.sub(
     r" a \w+ (.*) New: (\w+)", lambda m: f" a {m[2]} {m[1]}", r["text"]

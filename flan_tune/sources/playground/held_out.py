@@ -86,7 +86,7 @@ def sort_four_words(draws: Draws) -> Row:
 
 
 def count_fruits(draws: Draws) -> Row:
-  """Relative of `count_kind`: a kind that is never counted in training."""
+  """Relative of `count_animals`: a kind that is never counted in training."""
   return niv2.count_of(draws, "fruit")
 
 

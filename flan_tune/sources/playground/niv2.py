@@ -1,6 +1,6 @@
 """Families of the kinds Natural Instructions holds: a definition in front, then a bare input.
 
-`count_kind`, `common_word` and `sort_words` are the harder ones.
+`count_animals`, `common_word` and `sort_words` are the harder ones.
 """
 
 from flan_tune.draws import Draws
@@ -54,13 +54,13 @@ def largest_number(draws: Draws) -> Row:
   }
 
 
-def count_kind(draws: Draws) -> Row:
-  """How many of five words are of one kind: between one and four."""
-  return count_of(draws, draws.choice(("animal", "colour", "tool", "city")))
+def count_animals(draws: Draws) -> Row:
+  """How many of five words are animals: between one and four."""
+  return count_of(draws, "animal")
 
 
 def count_of(draws: Draws, kind: str) -> Row:
-  """A row of `count_kind` for one kind; the other words are of other kinds."""
+  """How many of five words are of a kind; the other words are of other kinds."""
   times = draws.between(1, 4)
   listed = draws.sample(words.KINDS[kind], times)
   others = draws.sample([other for other in words.KINDS if other != kind], 5 - times)
@@ -135,7 +135,7 @@ FAMILIES = {
   "first_in_alphabet": first_in_alphabet,
   "sort_kinds": sort_kinds,
   "largest_number": largest_number,
-  "count_kind": count_kind,
+  "count_animals": count_animals,
   "remove_colour": remove_colour,
   "change_colour": change_colour,
   "opposite": opposite,
