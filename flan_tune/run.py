@@ -173,7 +173,7 @@ def _record(session: Session, step: int, interval: hooks.Interval) -> None:
     "learning_rate": rate,
     "tokens_per_second": interval.fill.tokens / max(interval.seconds, 1e-9),
     "fill": interval.fill.both,
-    "examples_seen": sum(session.feed.counts.seen.values()),
+    "tokens_seen": session.feed.counts.tokens,
     "seconds": interval.seconds,
     "seconds_per_step": interval.seconds / interval.steps,
   }

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import flan_tune as ft
-from flan_tune import errors
-from flan_tune.data import feed
+from flan_tune import batch, errors, vocab
+from flan_tune.data import feed, mixing, tokens
 
 LENGTHS = {"inputs": 128, "targets": 48}
 
@@ -35,14 +35,14 @@ def test_batches_hold_the_examples_of_the_stream_whole():
   batches = _feed()
   vocabulary = batches._recipe.vocabulary
   examples = list(ft.examples("playground", seed=3, shots=2, limit=600))
-  for batch in _take(batches, 4):
-    for row, positions in enumerate(batch.examples):
+  for drawn in _take(batches, 4):
+    for row, positions in enumerate(drawn.examples):
       for segment, position in enumerate(positions, start=1):
         example = batches._examples.example(position)
         for side, text in (("encoder_input", example.inputs), ("decoder_target", example.targets)):
           stem = side.split("_")[0]
-          here = batch.arrays[f"{stem}_segment_ids"][row] == segment
-          ids = batch.arrays[f"{side}_tokens"][row][here]
+          here = drawn.arrays[f"{stem}_segment_ids"][row] == segment
+          ids = drawn.arrays[f"{side}_tokens"][row][here]
           assert ids[-1] == vocabulary.eos_id
           assert ids[:-1].tolist() == vocabulary.encode(text)
         if example.shots == 0 == examples[position].shots:  # the feed prunes exemplars to fit
@@ -51,7 +51,7 @@ def test_batches_hold_the_examples_of_the_stream_whole():
 
 def test_every_position_is_used_once_and_none_is_lost():
   batches = _feed()
-  used = [p for batch in _take(batches, 30) for row in batch.examples for p in row]
+  used = [p for drawn in _take(batches, 30) for row in drawn.examples for p in row]
   assert len(set(used)) == len(used)
   state = batches.state()
   waiting = {p for row in state["ready"] for p in row} | set(state["open"])
@@ -82,8 +82,8 @@ def test_another_seed_gives_other_batches():
 
 
 def test_unpacked_rows_hold_one_example():
-  for batch in _take(_feed(pack=False), 3):
-    assert all(len(row) == 1 for row in batch.examples)
+  for drawn in _take(_feed(pack=False), 3):
+    assert all(len(row) == 1 for row in drawn.examples)
 
 
 def test_what_is_too_long_is_dropped_and_counted_by_task_and_side():
@@ -98,10 +98,10 @@ def test_what_is_too_long_is_dropped_and_counted_by_task_and_side():
 
 def test_trimming_keeps_every_example_and_counts_it():
   batches = _feed(lengths={"inputs": 24, "targets": 6}, long="trim")
-  for batch in _take(batches, 10):
+  for drawn in _take(batches, 10):
     for side in ("encoder_input_tokens", "decoder_target_tokens"):
-      segments = batch.arrays[side.split("_")[0] + "_segment_ids"]
-      ends = (batch.arrays[side] == 1).sum()
+      segments = drawn.arrays[side.split("_")[0] + "_segment_ids"]
+      ends = (drawn.arrays[side] == 1).sum()
       assert ends == sum(len(set(row[row > 0])) for row in segments)
   reasons = {reason for counted in batches.counts.dropped.values() for reason in counted}
   assert reasons == {"trimmed"}
@@ -125,3 +125,21 @@ def test_shares_follow_the_plan():
   total = sum(seen.values())
   for task, rate in batches.plan_rates().items():
     assert abs(seen[task] / total - rate) < 0.4 * rate + 0.005
+
+
+def test_packed_rows_of_real_text_are_full(data_dir, monkeypatch):
+  """Chain-of-thought rows at 512/128, half of them few-shot; SeqIO's rule fills .631."""
+  mixing.open_rows.cache_clear()
+  monkeypatch.setenv("FLAN_TUNE_DATA", str(data_dir))
+  plan = mixing.plan("flan_cot")
+  chosen = [one for one in plan.components if not one.inverted]
+  total = sum(one.rate for one in chosen)
+  recipe = tokens.Recipe(
+    components=tuple(one._replace(rate=one.rate / total) for one in chosen),
+    vocabulary=vocab.Vocabulary(data_dir / "t5-vocab" / "cc_all.32000" / "sentencepiece.model"),
+    lengths=(512, 128),
+    seed=0,
+  )
+  assert sum(one.rate for one in recipe.components if one.setting == "fs_opt") == pytest.approx(0.5)
+  batches = _take(feed.Feed(recipe, batch_size=8), 60)
+  assert sum((batch.fill(one.arrays) for one in batches), batch.Fill()).both >= 0.9

@@ -40,21 +40,29 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass
 class Counts:
-  """What the feed has seen so far, by task."""
+  """What the feed has read and given out so far.
+
+  Attributes:
+    seen: Task to examples that can be used.
+    dropped: Task to reason to examples left out (or trimmed).
+    tokens: Real tokens of both sides in the batches given out.
+  """
 
   seen: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   dropped: dict[str, collections.Counter] = dataclasses.field(
     default_factory=lambda: collections.defaultdict(collections.Counter)
   )
+  tokens: int = 0
 
   def as_json(self) -> dict[str, Any]:
     """Plain dictionaries."""
-    return {"seen": dict(self.seen), "dropped": {k: dict(v) for k, v in self.dropped.items()}}
+    dropped = {task: dict(reasons) for task, reasons in self.dropped.items()}
+    return {"seen": dict(self.seen), "dropped": dropped, "tokens": self.tokens}
 
   @classmethod
   def from_json(cls, saved: Mapping[str, Any]) -> "Counts":
     """The inverse of `as_json`."""
-    counts = cls(collections.Counter(saved["seen"]))
+    counts = cls(collections.Counter(saved["seen"]), tokens=saved["tokens"])
     for task, reasons in saved["dropped"].items():
       counts.dropped[task] = collections.Counter(reasons)
     return counts
@@ -189,6 +197,7 @@ class Feed(Iterator[Batch]):
   def _batch(self, rows: list[list[int]]) -> Batch:
     examples = [[self._waiting.pop(position) for position in row] for row in rows]
     pairs = [[(one.inputs, one.targets) for one in row] for row in examples]
+    self.counts.tokens += sum(len(a) + len(b) for row in pairs for a, b in row)
     inputs, targets = self._recipe.lengths
     lengths = {"inputs": inputs, "targets": targets}
     if self._pack:
