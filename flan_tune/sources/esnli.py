@@ -41,16 +41,10 @@ def open_source(argument: object, split: str, root: pathlib.Path | None) -> "Exp
       of lines.
   """
   where = "source esnli"
-  if isinstance(argument, str):
-    argument = {"path": argument}
-  argument = paths.checked_keys(argument, required=("path",), optional=("splits",), where=where)
-  by_split = argument.get("splits", {name: name for name in SPLITS})
-  suffixes = paths.per_split(by_split, split, where=f"{where}: splits")
-  for suffix in suffixes:
-    errors.one_of(suffix, SPLITS, f"{where}: splits: {split}")
+  folder, suffixes = paths.folder_and_suffixes(argument, split, splits=SPLITS, where=where)
   found = paths.first_found(
     root,
-    [f"{argument['path']}/{STEMS[0]}.{suffix}" for suffix in suffixes],
+    [f"{folder}/{STEMS[0]}.{suffix}" for suffix in suffixes],
     where=f"{where}: path",
     repository=REPOSITORY,
     files=_siblings,

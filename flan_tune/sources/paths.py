@@ -76,6 +76,28 @@ def candidates(value: object, *, where: str) -> list[str]:
   return texts
 
 
+def folder_and_suffixes(
+  argument: Any, split: str, *, splits: Sequence[str], where: str
+) -> tuple[str, list[str]]:
+  """A data set's folder, and the file suffixes that may serve as `split`, the preferred first.
+
+  Args:
+    argument: The folder, or `path` (the folder) and `splits`: native split to suffixes.
+    splits: The suffixes there are.
+
+  Raises:
+    UserError: The argument is wrong, or there is no such split or suffix.
+  """
+  if isinstance(argument, str):
+    argument = {"path": argument}
+  argument = checked_keys(argument, required=("path",), optional=("splits",), where=where)
+  by_split = argument.get("splits", {name: name for name in splits})
+  suffixes = list(per_split(by_split, split, where=f"{where}: splits"))
+  for suffix in suffixes:
+    errors.one_of(suffix, splits, f"{where}: splits: {split}")
+  return argument["path"], suffixes
+
+
 def per_split(value: object, split: str, *, where: str) -> list[str]:
   """The candidates for `split`: a mapping has them by split, anything else is the split `train`.
 

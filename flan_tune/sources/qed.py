@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flan_tune import errors
 from flan_tune.sources import jsonl, lines, paths, treebank
 
 REPOSITORY = "google-research-datasets/QED"
@@ -42,16 +41,10 @@ def open_source(argument: object, split: str, root: pathlib.Path | None) -> line
     UserError: The argument is wrong, or there is no such split.
   """
   where = "source qed"
-  if isinstance(argument, str):
-    argument = {"path": argument}
-  argument = paths.checked_keys(argument, required=("path",), optional=("splits",), where=where)
-  by_split = argument.get("splits", {name: name for name in SPLITS})
-  suffixes = paths.per_split(by_split, split, where=f"{where}: splits")
-  for suffix in suffixes:
-    errors.one_of(suffix, SPLITS, f"{where}: splits: {split}")
+  folder, suffixes = paths.folder_and_suffixes(argument, split, splits=SPLITS, where=where)
   found = paths.first_found(
     root,
-    [f"{argument['path']}/qed-{suffix}.jsonlines" for suffix in suffixes],
+    [f"{folder}/qed-{suffix}.jsonlines" for suffix in suffixes],
     where=f"{where}: path",
     repository=REPOSITORY,
   )
