@@ -22,7 +22,7 @@ train: .venv/installed-report ## tune a small T5 on the playground: a few minute
 	@.venv/bin/flan-tune train --gin_file=experiments/quickstart.gin $(ARGS)
 
 test: .venv/installed-dev ## the fast tests
-	@.venv/bin/python -m pytest -m "$(SELECT)" -n $(WORKERS) $(ARGS)
+	@.venv/bin/python -m pytest -m "$(SELECT)" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-all: ## every test that needs no accelerator
 	@$(MAKE) --no-print-directory test SELECT="not gpu"

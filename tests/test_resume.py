@@ -85,7 +85,7 @@ def uninterrupted(tmp_path_factory, users_environment) -> pathlib.Path:
   return folder
 
 
-@pytest.mark.parametrize("moment", [5, 9])
+@pytest.mark.parametrize("moment", [5, pytest.param(9, marks=pytest.mark.slow)])
 def test_kill_and_start_again_ends_byte_equal(moment, uninterrupted, tmp_path, users_environment):
   """Parameters, optimiser state and data order; the log has every step once."""
   folder = tmp_path / "run"
@@ -120,6 +120,7 @@ def test_sigterm_saves_and_the_run_goes_on_from_that_step(
   _assert_same_end(folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_run(uninterrupted, tmp_path, users_environment):
   """Two worker processes give the batches that none gives, also after a kill."""
   folder = tmp_path / "run"
