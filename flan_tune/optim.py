@@ -339,11 +339,6 @@ def constant(rate: float) -> Schedule:
   return lambda step: jnp.full((), rate, jnp.float32)
 
 
-def constant_with_warmup(rate: float, *, warmup_steps: int) -> Schedule:
-  """`rate`, after growing linearly from 0 at step 0 (t5x: t5x/utils.py, "linear_warmup")."""
-  return lambda step: rate * jnp.minimum(1.0, step / max(1, warmup_steps))
-
-
 def trapezoid(
   rate: float, *, num_steps: int, warmup_steps: int = 0, cooldown_steps: int = 0
 ) -> Schedule:

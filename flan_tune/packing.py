@@ -180,7 +180,7 @@ class Packer:
     *,
     limits: Sequence[int],
     lookahead: int,
-    tries: int,
+    tries: int = 4,
   ) -> "Packer":
     """A packer that goes on as the one whose `pending()` this is would have.
 

@@ -229,7 +229,7 @@ def test_the_step_offset_forgets_the_past():
   ("schedule", "expected"),
   [
     (optim.constant(5e-4), [5e-4] * 4),
-    (optim.constant_with_warmup(1.0, warmup_steps=4), [0, 0.25, 0.5, 0.75, 1, 1]),
+    (optim.trapezoid(1.0, num_steps=9, warmup_steps=4), [0, 0.25, 0.5, 0.75, 1, 1]),
     (
       optim.trapezoid(2.0, num_steps=6, warmup_steps=2, cooldown_steps=4),
       [0, 1, 2, 1.5, 1, 0.5],

@@ -147,8 +147,12 @@ class Feed(Iterator[Batch]):
     waiting = [position for row in state["ready"] for position in row]
     waiting += state["open"]
     self._waiting = {position: self._examples.map(position) for position in waiting}
-    for position in state["open"]:  # fewer than the lookahead, so no row closes
-      self._packer.add(position, _sizes(self._waiting[position]))
+    self._packer = packing.Packer.restore(
+      state["open"],
+      [_sizes(self._waiting[position]) for position in state["open"]],
+      limits=self._recipe.lengths,
+      lookahead=self._lookahead,
+    )
     self.counts = Counts.from_json(state["counts"])
 
   def _open_reader(self) -> Iterator[tokens.Tokenised]:
