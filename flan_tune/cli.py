@@ -109,13 +109,13 @@ def _evaluate(parsed: argparse.Namespace, bindings: list[str]) -> int:
     items,
     lambda texts: ready.generate(texts, max_tokens=parsed.max_tokens, batch_size=parsed.batch_size),
   )
-  compared = compare.compare(outcomes, outcomes)
-  rows = [{**row, "before": None} for row in compared.rows]
-  console.score_table(rows, [{**row, "before": None} for row in compared.summary])
+  compared = compare.compare(None, outcomes)
+  console.score_table(compared.rows, compared.summary)
   if parsed.output:
     folder = pathlib.Path(parsed.output)
     folder.mkdir(parents=True, exist_ok=True)
-    runlog.write_json(folder / "scores.json", {"rows": rows, "summary": compared.summary})
+    document = {"rows": compared.rows, "summary": compared.summary}
+    runlog.write_json(folder / "scores.json", document)
     runlog.write_lines(folder / "samples.jsonl", compared.samples)
   return 0
 

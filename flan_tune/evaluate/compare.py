@@ -14,14 +14,20 @@ class Comparison(NamedTuple):
   samples: list[dict[str, Any]]
 
 
-def compare(before: Sequence[runner.Outcome], after: Sequence[runner.Outcome]) -> Comparison:
-  """Scores per task and on average, and every example with both answers."""
-  rows = runner.table(runner.scores(before), runner.scores(after))
-  samples = [_sample(first, second) for first, second in zip(before, after, strict=True)]
-  return Comparison(rows, runner.summary(rows), samples)
+def compare(before: Sequence[runner.Outcome] | None, after: Sequence[runner.Outcome]) -> Comparison:
+  """Scores per task and on average, and every example with both answers.
+
+  Args:
+    before: Answers to the same questions; None when there is one model only, and everything
+      about "before" is None in the result.
+    after: In the same order.
+  """
+  rows = runner.table(runner.scores(before or ()), runner.scores(after))
+  pairs = zip(before or [None] * len(after), after, strict=True)
+  return Comparison(rows, runner.summary(rows), [_sample(first, second) for first, second in pairs])
 
 
-def _sample(before: runner.Outcome, after: runner.Outcome) -> dict[str, Any]:
+def _sample(before: runner.Outcome | None, after: runner.Outcome) -> dict[str, Any]:
   example = after.item.example
   return {
     "task": example.task,
@@ -30,8 +36,8 @@ def _sample(before: runner.Outcome, after: runner.Outcome) -> dict[str, Any]:
     "inputs": example.inputs,
     "targets": example.targets,
     "answer": example.answer,
-    "before": before.text,
+    "before": before.text if before else None,
     "after": after.text,
-    "right_before": before.right,
+    "right_before": before.right if before else None,
     "right_after": after.right,
   }
