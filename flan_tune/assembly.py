@@ -102,12 +102,13 @@ def starting_state(
   create = lambda: step_lib.create(network.init(jax.random.key(0)), tx)
   shapes = jax.eval_shape(create)
   sharding = partition.shardings(shapes, network.axes, mesh)
-  found = orbax_io.latest(checkpoints)
-  if found is None:
+  try:
+    # Not `latest` first: each would read and hash the whole checkpoint.
+    restored = orbax_io.restore(checkpoints, shapes, shardings=sharding)
+  except orbax_io.NoCheckpoint:
     # Compiled, so that arrays of equal content get buffers of their own and can be donated.
     start = jax.jit(functools.partial(step_lib.create, tx=tx), out_shardings=sharding)
     return Start(start(initial()), sharding, None, None)
-  restored = orbax_io.restore(found, shapes, shardings=sharding)
   best = orbax_io.best(checkpoints)
   score = (best.score, best.step) if best else None
   return Start(restored.state, sharding, restored.documents["data"], score)
