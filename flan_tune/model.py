@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from flan_tune import converters, errors, vocab
+from flan_tune import converters, errors, partition, vocab
 from flan_tune.models import beam
 from flan_tune.models.decode import Decoded, Decoding, checked
 
@@ -48,6 +48,26 @@ class Generation(NamedTuple):
   ended: str
 
 
+class Judged(NamedTuple):
+  """How likely a given target is.
+
+  Attributes:
+    log_probs: Of each of its tokens, in nats, float32.
+    greedy: Whether no token is less likely than another one would be in its place.
+  """
+
+  log_probs: tuple[float, ...]
+  greedy: bool
+
+  @property
+  def log_prob(self) -> float:
+    """Of the whole target."""
+    return sum(self.log_probs)
+
+
+Text = str | Sequence[int]  # or token ids, which are taken as they are
+
+
 class Model:
   """Text in, text out.
 
@@ -61,8 +81,9 @@ class Model:
     self.network = network
     self.params = params
     self.vocabulary = vocabulary
+    self._sharding: jax.sharding.NamedSharding | None = None
     self._generate = jax.jit(functools.partial(_generate, network), static_argnames="decoding")
-    self._score = jax.jit(network.score)
+    self._judge = jax.jit(network.judge)
     self._logits = jax.jit(network.logits)
 
   def with_params(self, params: Mapping[str, Any]) -> "Model":
@@ -70,6 +91,30 @@ class Model:
     other = object.__new__(Model)
     other.__dict__.update(self.__dict__, params=params)
     return other
+
+  def on(self, mesh: jax.sharding.Mesh, *, placed: bool = False) -> "Model":
+    """The same model on a mesh: parameters placed by its table, batches cut over their axes.
+
+    Args:
+      mesh: As `partition.make_mesh` makes it.
+      placed: The parameters are on it already.
+    """
+    params = self.params
+    if not placed:
+      shardings = partition.shardings(params, self.network.axes, mesh)
+      params = jax.device_put(params, shardings)
+    other = self.with_params(params)
+    other._sharding = jax.sharding.NamedSharding(mesh, partition.BATCH)
+    return other
+
+  def count_tokens(self, text: str) -> int:
+    """Tokens of a text with its end of sequence."""
+    return len(self._ids(text))
+
+  def can_write(self, text: str) -> bool:
+    """Whether an answer can hold the text; T5's vocabulary has no newline, for one."""
+    # Between letters, because SentencePiece may strip white space at the ends of a text.
+    return all(self.vocabulary.can_encode(f"a{part}a") for part in _SENTINEL.split(text))
 
   def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
     """The text of the best answer to each prompt: of `decode`, whose options it takes."""
@@ -89,6 +134,7 @@ class Model:
     num_samples: int = 1,
     stop: Sequence[str] | str = (),
     seed: int = 0,
+    numbers: Sequence[int] | None = None,
     batch_size: int = 32,
     max_input_tokens: int | None = None,
     long: str = "refuse",
@@ -110,7 +156,8 @@ class Model:
       num_samples: Answers per prompt, in the order drawn; of beams the best, best first (fewer
         if fewer beams have ended).
       stop: Texts, or one; an answer ends before the first of them that its tokens complete.
-      seed: Request i draws with the key fold_in(key(seed), i).
+      seed: Request i draws with the key fold_in(key(seed), numbers[i]).
+      numbers: Of the prompts, below 2**32; by default their places, 0 for the first.
       batch_size: Prompts decoded together.
       max_input_tokens: Longest prompt, EOS included; any length by default.
       long: What to do with a longer one: "refuse" it, or "cut" off its front; in a few-shot prompt
@@ -135,29 +182,64 @@ class Model:
     if num_beams:  # they end by themselves; their texts are cut
       decoding = decoding._replace(stop=())
     ids = self._prompts(prompts, max_input_tokens, errors.one_of(long, LONG, "long"))
+    keys = _numbered(numbers, len(ids))
     return self._answers(
-      ids, checked(decoding), stop, seed=seed, batch_size=batch_size, progress=progress
+      ids, checked(decoding), stop, seed=seed, keys=keys, batch_size=batch_size, progress=progress
     )
 
-  def score(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> np.ndarray:
+  def score(self, pairs: Sequence[tuple[Text, Text]], *, batch_size: int = 32) -> np.ndarray:
     """Log-probability of each target given its input, EOS included: float32 [len(pairs)]."""
-    encoded = [(self._ids(inputs), self._ids(targets)) for inputs, targets in pairs]
-    scores = np.zeros(len(pairs), np.float32)
+    return np.array([one.log_prob for one in self.judge(pairs, batch_size=batch_size)], np.float32)
+
+  def judge(
+    self, pairs: Sequence[tuple[Text, Text]], *, eos: bool = True, batch_size: int = 32
+  ) -> list[Judged]:
+    """How likely each target is given its input, token by token.
+
+    Args:
+      pairs: (input, target), texts or token ids; ids are taken as they are.
+      eos: The end of sequence is part of targets given as texts.
+      batch_size: Pairs judged together; changes no figure but for rounding.
+    """
+    ids = self._sequence
+    encoded = [(ids(inputs), ids(targets, eos=eos)) for inputs, targets in pairs]
+    judged: list[Judged] = [Judged((), True)] * len(encoded)
     converter = converters.CONVERTERS[self.network.features]
-    batch_size = _num_rows(len(encoded), batch_size)
+    batch_size = self._num_rows(len(encoded), batch_size)
     for chosen in _groups([sum(map(len, pair)) for pair in encoded], batch_size):
       rows = [encoded[number] for number in chosen]
       # Each side has a length of its own: logits of long inputs' length would fill the memory.
       longest = [_padded(max(map(len, side))) for side in zip(*rows, strict=True)]
       lengths = dict(zip(("inputs", "targets"), longest, strict=True))
       batch = converter.unpacked(rows, lengths, batch_size=batch_size)
-      made = self._score(self.params, batch)
-      scores[chosen] = np.asarray(made)[: len(chosen)]
-    return scores
+      made = jax.tree.map(np.asarray, self._judge(self.params, self._placed(batch)))
+      for row, number in enumerate(chosen):
+        # Where targets count: of decoder-only models behind the inputs.
+        counts = np.flatnonzero(batch["decoder_loss_weights"][row])
+        log_probs = -made.loss[row, counts]
+        judged[number] = Judged(tuple(log_probs.tolist()), bool(made.correct[row, counts].all()))
+    return judged
 
   def logits(self, batch: Mapping[str, Any]) -> jax.Array:
     """Logits of a batch under T5X's feature names (see `flan_tune.batch`): float32 [b, t, v]."""
     return self._logits(self.params, dict(batch))
+
+  def _placed(self, batch: Any) -> Any:
+    return batch if self._sharding is None else jax.device_put(batch, self._sharding)
+
+  def _num_rows(self, count: int, batch_size: int) -> int:
+    """Rows of a batch: no more than needed, and powers of two, so that few numbers are compiled."""
+    if batch_size < 1:
+      raise errors.UserError(f"batch_size: {batch_size} is below 1")
+    rows = min(batch_size, 1 << (count - 1).bit_length())
+    shape = {} if self._sharding is None else self._sharding.mesh.shape
+    ways = shape.get("data", 1) * shape.get("fsdp", 1)
+    return -(-rows // ways) * ways
+
+  def _sequence(self, text: Text, *, eos: bool = True) -> list[int]:
+    if not isinstance(text, str):
+      return list(text)
+    return self._ids(text) if eos else self._ids(text)[:-1]
 
   def _ids(self, text: str) -> list[int]:
     if not isinstance(text, str):
@@ -189,8 +271,7 @@ class Model:
       parts = _SENTINEL.split(one) if isinstance(one, str) else []
       if not one or not parts:
         raise errors.UserError(f"stop: {one!r} is not a text of at least one character")
-      # Between letters, because SentencePiece may strip white space at the ends of a text.
-      if not all(self.vocabulary.can_encode(f"a{part}a") for part in parts):
+      if not self.can_write(one):
         raise errors.UserError(
           f"stop: no answer can hold {one!r}, which vocabulary {self.vocabulary.name} cannot"
           " represent; use another stop string"
@@ -208,10 +289,11 @@ class Model:
     stop: Sequence[str],
     *,
     seed: int,
+    keys: np.ndarray,
     batch_size: int,
     progress: Callable[[int], None] | None,
   ) -> list[list[Generation]]:
-    answer = functools.partial(self._decode_ids, ids, seed=seed, batch_size=batch_size)
+    answer = functools.partial(self._decode_ids, ids, seed=seed, keys=keys, batch_size=batch_size)
     finish = functools.partial(self._generation, stop=stop, is_beam=decoding.num_beams > 0)
     answers: list[list[Generation]] = [[] for _ in ids]
     again = []
@@ -234,10 +316,11 @@ class Model:
     decoding: Decoding,
     *,
     seed: int,
+    keys: np.ndarray,
     batch_size: int,
   ) -> Iterator[tuple[int, list["_Row"]]]:
     """The answers to these of the prompts, as they come."""
-    batch_size = _num_rows(len(numbers), batch_size)
+    batch_size = self._num_rows(len(numbers), batch_size)
     key = jax.random.key(seed)
     for places in _groups([len(ids[number]) for number in numbers], batch_size):
       chosen = [numbers[place] for place in places]
@@ -246,8 +329,9 @@ class Model:
       tokens = np.zeros((batch_size, _padded(len(ids[chosen[-1]]))), np.int32)
       for row, number in enumerate(filled):
         tokens[row, : len(ids[number])] = ids[number]
+      rows = self._placed((tokens, keys[filled]))
       made = jax.tree.map(
-        np.asarray, self._generate(self.params, tokens, key, filled, decoding=decoding)
+        np.asarray, self._generate(self.params, rows[0], key, rows[1], decoding=decoding)
       )
       for row, number in enumerate(chosen):
         several = map(_Row, made.tokens[row], made.log_probs[row], made.scores[row])
@@ -295,11 +379,13 @@ def _fooled(answer: Generation, decoding: Decoding) -> bool:
   )
 
 
-def _num_rows(count: int, batch_size: int) -> int:
-  """Rows of a batch: no more than needed, and powers of two, so that few numbers are compiled."""
-  if batch_size < 1:
-    raise errors.UserError(f"batch_size: {batch_size} is below 1")
-  return min(batch_size, 1 << (count - 1).bit_length())
+def _numbered(numbers: Sequence[int] | None, count: int) -> np.ndarray:
+  """What the key of each prompt is made of: uint32 [count]."""
+  if numbers is None:
+    return np.arange(count, dtype=np.uint32)
+  if len(numbers) != count:
+    raise errors.UserError(f"numbers: {len(numbers)} for {count} prompts")
+  return np.asarray(numbers, np.uint32)
 
 
 def _groups(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

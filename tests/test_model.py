@@ -1,5 +1,6 @@
 """A finished run, loaded: generate, score, logits, params; the command line on it."""
 
+import functools
 import json
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import flan_tune as ft
-from flan_tune import batch, cli, vocab
+from flan_tune import batch, cli, partition, vocab
 from flan_tune.model import _Row
 from flan_tune.models import palm
 from flan_tune.sources import playground
@@ -175,12 +176,43 @@ def test_scores_of_long_inputs_take_no_logits_for_them(model, monkeypatch):
   """Nor rows that nobody asked for."""
   shapes = []
   look = lambda params, batch: shapes.append({name: x.shape for name, x in batch.items()})
-  monkeypatch.setattr(model, "_score", lambda *args: look(*args) or np.zeros(2))
+  judge = model._judge
+  monkeypatch.setattr(model, "_judge", lambda *args: look(*args) or judge(*args))
   model.score([("x " * 90, "yes"), ("a", "no")])
   (shape,) = shapes
   assert shape["decoder_target_tokens"] == (2, 16) and shape["encoder_input_tokens"][1] > 90
   with pytest.raises(ft.UserError, match="batch_size: 0"):
     model.score([("a", "b")], batch_size=0)
+
+
+def test_judging_tells_tokens_apart_and_whether_each_is_the_best(model):
+  answer = model.decode(["Is a fig a fruit?"], max_tokens=3)[0][0]
+  best, other = model.judge(
+    [([*model.vocabulary.encode("Is a fig a fruit?"), 1], answer.tokens), ("a", [7, 8])]
+  )
+  assert best.greedy and not other.greedy
+  np.testing.assert_allclose(best.log_probs, answer.log_probs, atol=1e-5)
+  whole, open_end = (model.judge([("a", "yes")], eos=eos)[0] for eos in (True, False))
+  assert len(whole.log_probs) == len(open_end.log_probs) + 1 == model.count_tokens("yes")
+  np.testing.assert_allclose(whole.log_probs[:-1], open_end.log_probs, atol=1e-6)
+
+
+def test_numbers_decide_what_is_drawn_whatever_the_order(model):
+  draw = functools.partial(model.generate, max_tokens=6, temperature=1.0)
+  one, two = draw(["a", "b"], numbers=[5, 9])
+  assert draw(["b", "x", "a"], numbers=[9, 1, 5])[::2] == [two, one]
+  assert draw(["a"]) == draw(["a"], numbers=[0])
+  with pytest.raises(ft.UserError, match="numbers: 1 for 2 prompts"):
+    draw(["a", "b"], numbers=[1])
+
+
+@pytest.mark.parametrize("mesh", ["data=-1", "data=2,fsdp=2,model=2"])
+def test_a_mesh_changes_no_answer(model, mesh):
+  prompts = [f"Sort these: {word}" for word in ("pear", "fig", "apple", "kiwi")]
+  spread = model.on(partition.make_mesh(mesh))
+  assert spread.generate(prompts, max_tokens=5) == model.generate(prompts, max_tokens=5)
+  pairs = [(prompt, "fig") for prompt in prompts]
+  np.testing.assert_allclose(spread.score(pairs), model.score(pairs), rtol=1e-5)
 
 
 def test_params_are_a_nested_dict_under_t5x_names(model):

@@ -101,11 +101,14 @@ class Network:
     self, params: Params, batch: Batch, key: Array | None = None
   ) -> Float[Array, "b t"]:
     """Weight times negative log-probability of each target token, float32; no z term."""
-    batch = arrays(batch)
-    logits = self.logits(params, batch, key)
-    plain = losses.token_losses(logits, batch["decoder_target_tokens"]).loss
-    return losses.loss_weights(batch) * plain
+    return losses.loss_weights(arrays(batch)) * self.judge(params, batch, key).loss
 
   def score(self, params: Params, batch: Batch) -> Float[Array, " b"]:
     """Sum over each row of weight times log-probability of the target tokens, float32."""
     return -jnp.sum(self.token_losses(params, batch), axis=-1)
+
+  def judge(self, params: Params, batch: Batch, key: Array | None = None) -> losses.TokenLosses:
+    """Each target token's negative log-probability, and whether no other one is likelier."""
+    return losses.token_losses(
+      self.logits(params, batch, key), arrays(batch)["decoder_target_tokens"]
+    )
