@@ -28,6 +28,14 @@ KINDS = (
   "taskmaster",
   "dr_repair",
   "code_contests",
+  "bbh",
+  "mmlu",
+  "tydiqa",
+  "mgsm",
+  "real_toxicity_prompts",
+  "civil_comments",
+  "winogender",
+  "identity_prompts",
 )
 _SLICE = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>-?\d+)?:(?P<stop>-?\d+)?\])?")
 # Rows held out at the end of a split are at most this part of it: a copy with a few rows of a

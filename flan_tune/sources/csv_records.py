@@ -36,8 +36,9 @@ class Records:
   As with `lines.Lines`, nothing is held open, and of the records only their places are kept.
 
   Args:
-    path: A file of UTF-8 with a header.
+    path: A file of UTF-8.
     columns: Those to read, in any order in the file, which may have others.
+    header: Whether the first record names the columns; if not, `columns` are all there are.
     parse: Makes a row of a record's texts by column; raises BadLine for one to leave out.
     check: Raises BadLine for the same ones; `parse` itself where that is as fast.
     used: The file that was read, as the card names it.
@@ -57,6 +58,7 @@ class Records:
     parse: Callable[[Mapping[str, str]], lines.Row],
     *,
     check: Callable[[Mapping[str, str]], object] | None = None,
+    header: bool = True,
     used: str,
   ):
     self.used = used
@@ -66,7 +68,10 @@ class Records:
     try:
       with path.open("rb") as file:
         found = _records(file)
-        self._header(next(found, (0, b"", "the file is empty")), columns)
+        self._width = len(columns)
+        self._numbers = {column: number for number, column in enumerate(columns)}
+        if header:
+          self._header(next(found, (0, b"", "the file is empty")), columns)
         self._index(found, check or parse, problems)
     except OSError as error:
       raise errors.UserError(f"{path}: cannot be read: {error.strerror}") from None
