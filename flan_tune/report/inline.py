@@ -19,9 +19,14 @@ from flan_tune.report.markup import Markup, element, text
 COLOURS = {
   name: f"#0a{index:02x}f1"
   for index, name in enumerate(
-    ("ink", "muted", "grid", "train", "held", "known", "before", "after", "chance")
+    (
+      *("ink", "muted", "grid", "train", "held", "known", "before", "after", "chance"),
+      *("fourth", "fifth", "sixth"),
+    )
   )
 }
+# Of lines and bars side by side, in this order: the last is nearly that of chance.
+SERIES = ("train", "known", "fourth", "fifth", "sixth", "held")
 SETTINGS: Any = {  # matplotlib types its keys as one union of literals
   "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
   "svg.hashsalt": "flan_tune",  # the same run gives the same bytes

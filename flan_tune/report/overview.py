@@ -2,6 +2,7 @@
 
 import datetime
 import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flan_tune.report import scoreboard
@@ -46,11 +47,11 @@ def facts(run: Run) -> Markup:
   return element("dl", *items, class_="facts")
 
 
-def notices(run: Run) -> Markup | None:
-  """What the run folder lacks."""
-  if not run.notices:
+def notices(told: Sequence[str]) -> Markup | None:
+  """What the folder lacks."""
+  if not told:
     return None
-  items = [element("li", notice) for notice in run.notices]
+  items = [element("li", notice) for notice in told]
   return element("ul", *items, class_="notices", aria_label="Notices")
 
 
@@ -63,21 +64,22 @@ def headlines(run: Run) -> Markup | None:
 
 def environment(run: Run) -> Markup:
   """Versions and machine in full, and what happened during the run."""
-  known = {key: value for key, value in run.environment.items() if value not in (None, {}, [])}
-  parts: list[Markup] = []
-  if known:
-    rows = [(key, _shown(value)) for key, value in known.items() if key != "packages"]
-    packages = run.environment.get("packages")
-    if isinstance(packages, dict):
-      rows += [(f"{name} (package)", _shown(version)) for name, version in packages.items()]
-    parts.append(
-      table("What the run was made with", [Column("what"), Column("value")], [(None, rows)])
-    )
-  else:
-    parts.append(element("p", "The environment was not recorded."))
+  parts = [environment_of(run.environment)]
   if run.events:
     parts.append(details(f"Events of the run ({len(run.events)})", _events(run)))
   return join(parts)
+
+
+def environment_of(made: Mapping[str, Any]) -> Markup:
+  """Versions and machine in full."""
+  known = {key: value for key, value in made.items() if value not in (None, {}, [])}
+  if not known:
+    return element("p", "The environment was not recorded.")
+  rows = [(key, _shown(value)) for key, value in known.items() if key != "packages"]
+  packages = made.get("packages")
+  if isinstance(packages, dict):
+    rows += [(f"{name} (package)", _shown(version)) for name, version in packages.items()]
+  return table("What it was made with", [Column("what"), Column("value")], [(None, rows)])
 
 
 def _headline(item: Score) -> Markup:
@@ -99,10 +101,15 @@ def _model(run: Run) -> str:
   size = number(run.environment.get("parameters"))
   if size is None:
     return str(name or _UNKNOWN)
-  shown = f"{size / 1e9:.2f} B" if size >= 1e9 else f"{size / 1e6:.2f} M"
+  shown = shown_size(size)
   learned = number(run.environment.get("trained_parameters"))
   share = f", {100 * learned / size:.2f} % of them trained" if learned and learned < size else ""
   return f"{name}, {shown} parameters{share}" if name else f"{shown} parameters{share}"
+
+
+def shown_size(parameters: float) -> str:
+  """A number of parameters in millions or billions."""
+  return f"{parameters / 1e9:.2f} B" if parameters >= 1e9 else f"{parameters / 1e6:.2f} M"
 
 
 def _steps(run: Run) -> str:

@@ -25,8 +25,8 @@ MOST_BARS = 80  # rows of the chart of scores; beyond, nobody reads it and the t
 _P = ParamSpec("_P")
 
 
-def _styled(draw: Callable[_P, Markup | None]) -> Callable[_P, Markup | None]:
-  """Draws under our settings whatever the user's matplotlibrc says."""
+def styled(draw: Callable[_P, Markup | None]) -> Callable[_P, Markup | None]:
+  """Makes a function draw under our settings whatever the user's matplotlibrc says."""
 
   @functools.wraps(draw)
   def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Markup | None:
@@ -38,7 +38,7 @@ def _styled(draw: Callable[_P, Markup | None]) -> Callable[_P, Markup | None]:
   return wrapper
 
 
-@_styled
+@styled
 def learning(run: Run) -> Markup | None:
   """Train and evaluation loss over steps and, where evaluated, exact match below."""
   train = series.of(run.train, "loss")
@@ -53,14 +53,14 @@ def learning(run: Run) -> Markup | None:
   shown = iter(axes)
   if panels[0]:
     top = next(shown)
-    _title(top, "Loss", "nats per token")
+    title(top, "Loss", "nats per token")
     _noisy(top, train, "train", "training")
     for name, _, colour, marker in kinds:
       _marked(top, losses[name], colour, marker, f"evaluation, {name} tasks")
     _legend(top)
   if panels[1]:
     low = next(shown)
-    _title(low, "Exact match", "mean over tasks")
+    title(low, "Exact match", "mean over tasks")
     for name, _, colour, marker in kinds:
       _marked(low, matches[name], colour, marker, f"{name} tasks")
     low.set_ylim(0, 1.04)
@@ -72,7 +72,7 @@ def learning(run: Run) -> Markup | None:
   return svg(figure, prefix="learning", label="Loss and exact match over training steps")
 
 
-@_styled
+@styled
 def throughput(run: Run) -> Markup | None:
   """Real tokens per second and the share of packed slots that hold tokens."""
   parts = [
@@ -82,7 +82,7 @@ def throughput(run: Run) -> Markup | None:
   return _side_by_side(run, parts, "throughput", "Tokens per second and packing fill over steps")
 
 
-@_styled
+@styled
 def optimiser(run: Run) -> Markup | None:
   """Token accuracy, gradient norm and learning rate."""
   parts = [
@@ -94,7 +94,7 @@ def optimiser(run: Run) -> Markup | None:
   return _side_by_side(run, parts, "optimiser", label)
 
 
-@_styled
+@styled
 def bars(scores: Sequence[Score]) -> Markup | None:
   """Scores before and after as horizontal bars with a mark at chance, grouped.
 
@@ -179,10 +179,11 @@ def _fit_left(figure: Figure, labels: Sequence[str], slots: float) -> None:
 
 
 def _mean(run: Run, key: str, held_out: bool) -> series.Series:
-  return series.mean_by_step(run.evaluations, key, lambda record: _is_held_out(record) is held_out)
+  return series.mean_by_step(run.evaluations, key, lambda record: is_held_out(record) is held_out)
 
 
-def _is_held_out(record: Mapping[str, object]) -> bool:
+def is_held_out(record: Mapping[str, object]) -> bool:
+  """Whether a logged evaluation is of a task that was never trained on."""
   return record.get("held_out") is True or record.get("group") == "held_out"
 
 
@@ -203,8 +204,8 @@ def _side_by_side(
     return None
   figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
   all_axes = figure.subplots(1, len(found), squeeze=False)[0]
-  for axes, (key, title, unit, values) in zip(all_axes, found, strict=True):
-    _title(axes, title, unit)
+  for axes, (key, name, unit, values) in zip(all_axes, found, strict=True):
+    title(axes, name, unit)
     _noisy(axes, values, "train", "")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -221,8 +222,9 @@ def _tick(value: float, _: int | None = None) -> str:
   return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _title(axes: Axes, title: str, unit: str) -> None:
-  axes.set_title(title, pad=8)
+def title(axes: Axes, name: str, unit: str) -> None:
+  """A panel's title and the unit of its values, over an axis of whole steps."""
+  axes.set_title(name, pad=8)
   axes.set_ylabel(unit, fontsize=9)
   axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
   axes.xaxis.set_major_formatter(FuncFormatter(_tick))

@@ -68,6 +68,12 @@ class Run:
     return None if begin is None else total + (end or 0.0) - begin
 
 
+def is_run(folder: pathlib.Path) -> bool:
+  """Whether a folder holds any file of a run, or evaluations of one."""
+  found = any((folder / name).is_file() for name in _FILES)
+  return found or any(folder.glob("evaluations/*/results.json"))
+
+
 def read(folder: pathlib.Path) -> Run:
   """Reads whatever there is.
 
@@ -76,7 +82,7 @@ def read(folder: pathlib.Path) -> Run:
   """
   if not folder.is_dir():
     raise UserError(f"{folder}: no such folder, so no run to report on")
-  if not any((folder / name).is_file() for name in _FILES):
+  if not is_run(folder):
     raise UserError(f"{folder}: holds no run (none of {', '.join(_FILES)})")
   config = _read_text(folder / "config.gin")
   wanted = [name for name in _FILES if not (_unscored(config) and name in _OF_SCORES)]
@@ -84,19 +90,19 @@ def read(folder: pathlib.Path) -> Run:
     f"{name} is missing: {_FILES[name]}" for name in wanted if not (folder / name).is_file()
   ]
   lines = _read_records(folder / METRICS, notices)
-  scores = _read_object(folder / "scores.json", notices)
+  scores = read_object(folder / "scores.json", notices)
   return Run(
     folder=folder,
     config=config,
-    environment=_read_object(folder / ENVIRONMENT, notices),
+    environment=read_object(folder / ENVIRONMENT, notices),
     train=_once(_stepped(lines, "train"), ()),
     evaluations=_once(_stepped(lines, "eval"), ("task", "setting")),
     events=_stepped(lines, "event"),
-    scores=[scoreboard.score(row) for row in _mappings(scores.get("rows"))],
-    averages=[scoreboard.score(row) for row in _mappings(scores.get("summary"))],
+    scores=[scoreboard.score(row) for row in mappings(scores.get("rows"))],
+    averages=[scoreboard.score(row) for row in mappings(scores.get("summary"))],
     scored={key: value for key, value in scores.items() if key not in ("rows", "summary")},
     samples=_read_records(folder / "samples.jsonl", notices),
-    data=_read_object(folder / "data.json", notices),
+    data=read_object(folder / "data.json", notices),
     notices=notices,
   )
 
@@ -114,7 +120,8 @@ def _time(record: Mapping[str, Any]) -> float:
   return scoreboard.number(record.get("time")) or 0.0
 
 
-def _mappings(value: Any) -> list[Record]:
+def mappings(value: Any) -> list[Record]:
+  """The objects of a list; whatever else there is, is left out."""
   return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
@@ -135,12 +142,13 @@ def _read_text(path: pathlib.Path) -> str:
   return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_object(path: pathlib.Path, notices: list[str]) -> Record:
+def read_object(path: pathlib.Path, notices: list[str]) -> Record:
+  """The JSON object of a file; of an absent or damaged one nothing, and of the latter a notice."""
   if not path.is_file():
     return {}
   try:
     value = json.loads(_read_text(path))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     notices.append(f"{path.name} is damaged and was left out: {error}")
     return {}
   if not isinstance(value, dict):

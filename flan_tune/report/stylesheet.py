@@ -7,12 +7,14 @@ _LIGHT = f"""
   {LIGHT}
   --train: #1f5fbf; --held: #b4440e; --known: #0f766e;
   --before: #a3b4c8; --after: #1f5fbf; --chance: #c2410c;
+  --fourth: #7c3aed; --fifth: #a1770a; --sixth: #be185d;
   --good: #1a7f37; --bad: #b42318; --warn: #fff4d6; --warn-edge: #d4a017;
 """
 _DARK = f"""
   {DARK}
   --train: #6ea8fe; --held: #f59e6c; --known: #4fd1b5;
   --before: #566577; --after: #6ea8fe; --chance: #fb923c;
+  --fourth: #b79cff; --fifth: #e0c050; --sixth: #f58bc0;
   --good: #56d364; --bad: #ff8f85; --warn: #3a2f12; --warn-edge: #b8901f;
 """
 

@@ -2,15 +2,17 @@
 
 import re
 
-# C0 controls but tab and newline, delete, C1 controls, and halves of surrogate pairs.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# C0 controls but tab and newline, delete, C1 controls, halves of surrogate pairs; and what turns
+# the direction of the text that follows, marks of right-to-left texts not being among it.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
   """Replaces control characters by pictures of them.
 
-  A model may write any byte: an escape sequence would repaint the terminal, and HTML forbids most
-  control characters.  Tabs and line ends stay.
+  A model may write any byte: an escape sequence would repaint the terminal, HTML forbids most
+  control characters, and after a turned direction text reads other than it is.  Tabs and line ends
+  stay.
   """
   return _CONTROLS.sub(_picture, text)
 
@@ -32,5 +34,7 @@ def middle_cut(text: str, limit: int) -> str:
 
 def _picture(match: re.Match[str]) -> str:
   code = ord(match[0])
+  if 0x202A <= code <= 0x2069:
+    return f"[U+{code:04X}]"
   # U+2400.. are the Control Pictures of Unicode; U+2421 is that of delete.
   return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"

@@ -1,6 +1,5 @@
 """The page: whole, self-contained, safe with any text, and honest about what is missing."""
 
-import html.parser
 import json
 import re
 import subprocess
@@ -11,10 +10,10 @@ import pytest
 from flan_tune import report
 from flan_tune.errors import UserError
 from flan_tune.report.run_folder import read
+from tests.report.html_page import Page
 
 pytest.importorskip("matplotlib")
 
-VOID = {"meta", "br", "wbr", "hr", "col"}
 FILES = [
   "config.gin",
   "environment.json",
@@ -23,41 +22,6 @@ FILES = [
   "samples.jsonl",
   "data.json",
 ]
-
-
-class Page(html.parser.HTMLParser):
-  """Collects elements and text; raises where tags do not nest."""
-
-  def __init__(self, source: str):
-    super().__init__()
-    self.open: list[str] = []
-    self.elements: list[tuple[str, dict]] = []
-    self.text = ""
-    self.feed(source)
-    self.close()
-    assert not self.open
-
-  def handle_starttag(self, tag, attrs):
-    assert len(dict(attrs)) == len(attrs), f"an attribute of {tag} is there twice"
-    self.elements.append((tag, dict(attrs)))
-    if tag not in VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attrs):
-    self.elements.append((tag, dict(attrs)))
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    self.text += data
-
-  def all(self, tag: str) -> list[dict]:
-    return [attributes for name, attributes in self.elements if name == tag]
-
-  @property
-  def words(self) -> str:
-    return " ".join(self.text.split())
 
 
 def page(folder) -> Page:
@@ -100,7 +64,7 @@ def test_the_page_is_accessible(long_page):
   assert found.all("html") == [{"lang": "en"}]
   assert len(found.all("h1")) == 1
   assert all(svg["role"] == "img" and svg["aria-label"] for svg in found.all("svg"))
-  assert len(found.all("svg")) == 4
+  assert len(found.all("svg")) == 5
   assert len(found.all("caption")) == len(found.all("table"))
   assert all("scope" in header for header in found.all("th"))
   assert {nav["aria-label"] for nav in found.all("nav")} == {"Sections"}
@@ -282,6 +246,12 @@ def test_examples_are_sorted_by_what_became_of_them(run_folder):
   ):  # fmt: skip
     assert heading in words
   assert "(nothing)" in words
+
+
+def test_loss_has_a_curve_for_every_submixture(run_folder):
+  source = page(run_folder).text
+  for name in ("Muffin (7)", "T0-SF (6)", "NIV2 (8)", "CoT (8)", "Held out (7)"):
+    assert name in source
 
 
 def test_long_prompts_are_cut_and_say_so(run_folder):
