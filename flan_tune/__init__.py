@@ -7,6 +7,8 @@ for example in ft.examples("flan_cot", limit=5):      # rendered text, no model 
 print(example.inputs, example.targets)
 model = ft.load("runs/quickstart")
 model.generate(["Sort these: pear, fig, apple"])
+ft.evaluate(model, ["mmlu_direct", "bbh_cot"], limit=40).rows
+ft.aggregate(rows).normalized_average                 # of anybody's table of results
 """
 
 import importlib
@@ -15,14 +17,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from flan_tune.browse import batches, examples
   from flan_tune.errors import UserError
+  from flan_tune.evaluate.aggregate import aggregate
+  from flan_tune.evaluation import evaluate
   from flan_tune.listing import tasks
   from flan_tune.model import Model
   from flan_tune.pretrained import load
 
-__all__ = ["Model", "UserError", "batches", "examples", "load", "tasks"]
+__all__ = [
+  "Model",
+  "UserError",
+  "aggregate",
+  "batches",
+  "evaluate",
+  "examples",
+  "load",
+  "tasks",
+]
 
 # Loaded when first used: `import flan_tune` must not cost JAX's start.
 _HOMES = {
+  "aggregate": "evaluate.aggregate",
+  "evaluate": "evaluation",
   "batches": "browse",
   "examples": "browse",
   "tasks": "listing",

@@ -1,4 +1,4 @@
-"""`flan-tune train | evaluate | generate | tasks | data | convert`.
+"""`flan-tune train | evaluate | generate | tasks | data | convert | report | lm-eval`.
 
 Imports stand inside the commands, so that listing tasks does not start JAX.  A user's mistake
 ends with one sentence and exit code 2.
@@ -6,12 +6,11 @@ ends with one sentence and exit code 2.
 
 import argparse
 import io
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from flan_tune import errors
-from flan_tune.commands import convert, data, generate, tasks
+from flan_tune.commands import convert, data, evaluate, generate, lm_eval, report, tasks
 
 USER_ERROR = 2
 # A run that was asked to stop and saved its state; sysexits' EX_TEMPFAIL: try again later.
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   bindings = [one.removeprefix("--gin.") for one in arguments if one.startswith("--gin.")]
   rest = [one for one in arguments if not one.startswith("--gin.")]
   parsed = _parser().parse_args(rest)
-  if bindings and parsed.command != "train":
+  if bindings and parsed.command not in ("train", "evaluate"):
     print(f"flan-tune {parsed.command}: takes no --gin bindings", file=sys.stderr)
     return USER_ERROR
   try:
@@ -64,23 +63,13 @@ def _parser() -> argparse.ArgumentParser:
   )
   train.set_defaults(act=_train)
 
-  evaluate = commands.add_parser("evaluate", help="score a checkpoint on tasks")
-  evaluate.add_argument("--checkpoint", required=True, help="a run, a T5X or a Hugging Face folder")
-  evaluate.add_argument("--tasks", required=True, help="mixtures or tasks, separated by commas")
-  evaluate.add_argument("--setting", default="zs_opt", help="zs_opt, zs_noopt, fs_opt, fs_noopt")
-  evaluate.add_argument("--limit", type=int, default=100, help="examples per task")
-  evaluate.add_argument("--shots", type=int, default=2, help="exemplars in few-shot prompts")
-  evaluate.add_argument("--max_tokens", type=int, default=128, help="most tokens of one answer")
-  evaluate.add_argument("--batch_size", type=int, default=32, help="prompts decoded together")
-  evaluate.add_argument("--seed", type=int, default=0, help="chooses the examples")
-  evaluate.add_argument("--vocabulary", help="a SentencePiece model, where the folder holds none")
-  evaluate.add_argument("--output", help="a folder for scores.json and samples.jsonl")
-  evaluate.set_defaults(act=_evaluate)
-
+  evaluate.add(commands)
   generate.add(commands)
   tasks.add(commands)
   data.add(commands)
   convert.add(commands)
+  report.add(commands)
+  lm_eval.add(commands)
   return parser
 
 
@@ -107,40 +96,6 @@ def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
 
 def _is_bound(name: str, bindings: Sequence[str]) -> bool:
   return any(one.partition("=")[0].strip() == name for one in bindings)
-
-
-def _evaluate(parsed: argparse.Namespace, bindings: list[str]) -> int:
-  from flan_tune import cards, console, pretrained, runlog
-  from flan_tune.evaluate import compare, runner
-
-  errors.one_of(parsed.setting, cards.SETTINGS, "--setting")
-  for name, least in (("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("shots", 0)):
-    if getattr(parsed, name) < least:
-      raise errors.UserError(f"--{name}={getattr(parsed, name)}: expected {least} or more")
-  ready = pretrained.load(parsed.checkpoint, vocabulary=parsed.vocabulary)
-  items = runner.questions(
-    parsed.tasks.split(","),
-    setting=parsed.setting,
-    count=parsed.limit,
-    held_out=False,
-    seed=parsed.seed,
-    shots=parsed.shots,
-  )
-  if not items:
-    raise errors.UserError(f"--tasks={parsed.tasks}: none of them has data; see flan-tune tasks")
-  outcomes = runner.ask(
-    items,
-    lambda texts: ready.generate(texts, max_tokens=parsed.max_tokens, batch_size=parsed.batch_size),
-  )
-  compared = compare.compare(None, outcomes)
-  console.score_table(compared.rows, compared.summary)
-  if parsed.output:
-    folder = pathlib.Path(parsed.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"rows": compared.rows, "summary": compared.summary}
-    runlog.write_json(folder / "scores.json", document)
-    runlog.write_lines(folder / "samples.jsonl", compared.samples)
-  return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pathlib
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gin
 from gin import config_parser
@@ -19,6 +19,7 @@ from flan_tune import assets, errors
 from flan_tune import bindings as bindings_lib
 from flan_tune.data import tokens
 
+T = TypeVar("T")
 ALLOWED_IMPORTS = ("__gin__", "flan_tune")
 _DYNAMIC = "__gin__.dynamic_registration"
 
@@ -153,10 +154,12 @@ class Evaluation:
     period: Steps between evaluations of the held-out tasks; 0 for none.
     steps: Batches per task in those.
     batch_size: Prompts generated for at a time.
-    held_out: Mixture or task of the held-out tasks, or None.
+    held_out: The held-out tasks, or None: names separated by commas, of benchmarks (`mmlu_direct`),
+      tasks or mixtures.
     final_examples: Unseen examples per task in the final table; 0 leaves the table out.
     max_tokens: Longest generation; None takes the targets' length.
-    shots: Exemplars in prompts of held-out tasks.
+    shots: Exemplars in prompts of held-out tasks; benchmarks have their own number.
+    patience: Evaluations without a new best average after which training ends; None for never.
   """
 
   period: int = 1000
@@ -166,6 +169,7 @@ class Evaluation:
   final_examples: int = 64
   max_tokens: int | None = None
   shots: int = 2
+  patience: int | None = None
 
   def __post_init__(self):
     _positive(self.period, "EVAL_PERIOD", least=0)
@@ -175,6 +179,8 @@ class Evaluation:
     _positive(self.shots, "EVAL_SHOTS", least=0)
     if self.max_tokens is not None:
       _positive(self.max_tokens, "MAX_DECODE_TOKENS")
+    if self.patience is not None:
+      _positive(self.patience, "EVAL_PATIENCE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +241,15 @@ def _positive(value: object, name: str, least: int = 1) -> None:
 
 
 def resolve(files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, str]:
+  """A training run from gin files and `NAME=value` bindings; see `resolved`."""
+  return resolved(Run, files, bindings)
+
+
+def resolved(what: type[T], files: Sequence[str], bindings: Sequence[str]) -> tuple[T, str]:
   """Parses gin files and `NAME=value` bindings.
+
+  Args:
+    what: The dataclass that the files configure.
 
   Returns:
     The run, and the resolved configuration as text that parses back to the same run.
@@ -261,7 +275,7 @@ def resolve(files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, str]:
     # As one text: gin would look for included files in its own way, and complain as it searches.
     texts = [f"from __gin__ import {_DYNAMIC.rpartition('.')[2]}"]
     gin.parse_config("\n".join([*texts, *(source.text for source in sources), *overrides]))
-    run = gin.get_configurable(Run)()
+    run = gin.get_configurable(what)()
   except errors.UserError as error:
     told = str(error).split("\n  In call")[0]
     raise errors.UserError(bindings_lib.with_macros(told, bound)) from None

@@ -28,7 +28,7 @@ _PLAIN_WIDTH = 110  # columns assumed where there is no terminal to ask
 
 
 class Progress:
-  """One line that tells how training goes; a context manager.
+  """One line that tells how training, or an evaluation, goes; a context manager.
 
   Without a terminal, a line at the first update, then one every `interval` seconds and the last.
   Nothing is drawn from a thread: worker processes forked meanwhile could inherit its locks.
@@ -39,6 +39,7 @@ class Progress:
     total: int,
     start: int = 0,
     *,
+    unit: str = "step",
     console: Console | None = None,
     interval: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
@@ -46,12 +47,13 @@ class Progress:
     """Prepares a line for steps `start` + 1 to `total`; `start` is the restored step.
 
     Args:
+      unit: What is counted, for logs.
       interval: Seconds between lines where there is no terminal.
       clock: Seconds, never going backwards.
     """
     self._console = console or Console(highlight=False)
     self._total, self._clock, self._interval = total, clock, interval
-    self._line = _Line(start, total, {}, None, "starting")
+    self._line = _Line(start, total, {}, None, "starting", unit)
     self._origin: tuple[int, float] | None = None  # step and time of the first update
     self._drawn = float("-inf")
     self._pending = False
@@ -60,18 +62,29 @@ class Progress:
     if self._console.is_interactive and self._console.file.isatty():
       self._live = Live(self._line, console=self._console, auto_refresh=False)
 
-  def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
+  def update(
+    self,
+    step: int,
+    metrics: Mapping[str, Any] | None = None,
+    *,
+    total: int | None = None,
+  ) -> None:
     """Shows that `step` is done.
 
     Args:
+      total: Steps in all, where that was not known at first.
       metrics: Shown are loss, tokens_per_second and fill (0..1); what is missing keeps its last
         value, so this may be called every step with nothing measured.
     """
     now = self._clock()
     if self._origin is None:
       self._origin = (step, now)
+    self._total = self._total if total is None else total
     known = {**self._line.metrics, **(metrics or {})}
-    self._line = _Line(step, self._total, known, self._seconds_left(step, now), "")
+    left = self._seconds_left(step, now)
+    self._line = self._line._replace(
+      step=step, total=self._total, metrics=known, seconds_left=left, note=""
+    )
     self._pending = True
     if now - self._drawn >= (_REDRAW_SECONDS if self._live else self._interval):
       self._draw()
@@ -122,6 +135,7 @@ class _Line(NamedTuple):
   metrics: Mapping[str, Any]
   seconds_left: float | None
   note: str
+  unit: str
 
   def fields(self) -> list[tuple[str, str]]:
     """(name, text) of what there is to say, the least important last."""
@@ -145,7 +159,7 @@ class _Line(NamedTuple):
     texts = dict(self.fields())
     order = ("step", "loss", "speed", "fill", "left")
     head, *rest = [texts[name] for name in order if name in texts]
-    return "  ".join([f"step {head}", f"{100 * self.share():.0f}%", *rest])
+    return "  ".join([f"{self.unit} {head}", f"{100 * self.share():.0f}%", *rest])
 
   def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
     """Draws one line at most `max_width` wide, leaving out the least important parts first."""

@@ -181,7 +181,7 @@ class Model:
     )
     if num_beams:  # they end by themselves; their texts are cut
       decoding = decoding._replace(stop=())
-    ids = self._prompts(prompts, max_input_tokens, errors.one_of(long, LONG, "long"))
+    ids = self._prompts(prompts, max_input_tokens, long)
     keys = _numbered(numbers, len(ids))
     return self._answers(
       ids, checked(decoding), stop, seed=seed, keys=keys, batch_size=batch_size, progress=progress
@@ -192,7 +192,13 @@ class Model:
     return np.array([one.log_prob for one in self.judge(pairs, batch_size=batch_size)], np.float32)
 
   def judge(
-    self, pairs: Sequence[tuple[Text, Text]], *, eos: bool = True, batch_size: int = 32
+    self,
+    pairs: Sequence[tuple[Text, Text]],
+    *,
+    eos: bool = True,
+    batch_size: int = 32,
+    max_input_tokens: int | None = None,
+    long: str = "refuse",
   ) -> list[Judged]:
     """How likely each target is given its input, token by token.
 
@@ -200,9 +206,12 @@ class Model:
       pairs: (input, target), texts or token ids; ids are taken as they are.
       eos: The end of sequence is part of targets given as texts.
       batch_size: Pairs judged together; changes no figure but for rounding.
+      max_input_tokens: Of inputs; with `long` as in `decode`.
+      long: What to do with a longer one.
     """
-    ids = self._sequence
-    encoded = [(ids(inputs), ids(targets, eos=eos)) for inputs, targets in pairs]
+    inputs = self._prompts([first for first, _ in pairs], max_input_tokens, long)
+    targets = [self._sequence(second, eos=eos) for _, second in pairs]
+    encoded = list(zip(inputs, targets, strict=True))
     judged: list[Judged] = [Judged((), True)] * len(encoded)
     converter = converters.CONVERTERS[self.network.features]
     batch_size = self._num_rows(len(encoded), batch_size)
@@ -248,10 +257,11 @@ class Model:
       raise errors.UserError(f"expected texts, found bytes that are not UTF-8: {text!r}")
     return [*self.vocabulary.encode(text), self.vocabulary.eos_id]
 
-  def _prompts(self, prompts: Sequence[str], limit: int | None, long: str) -> list[list[int]]:
+  def _prompts(self, prompts: Sequence[Text], limit: int | None, long: str) -> list[list[int]]:
+    errors.one_of(long, LONG, "long")
     if isinstance(prompts, str):
       raise errors.UserError(f"prompts: one text, {prompts!r}; put it into a list")
-    ids = [self._ids(prompt) for prompt in prompts]
+    ids = [self._sequence(prompt) for prompt in prompts]
     if limit is None:
       return ids
     if limit < 1:

@@ -23,9 +23,10 @@ from flan_tune import (
   vocab,
 )
 from flan_tune import config as config_lib
+from flan_tune.benchmarks.exam import Exam
 from flan_tune.checkpoint import orbax_io
 from flan_tune.data import feed, mixing
-from flan_tune.evaluate import runner
+from flan_tune.evaluate import tuning
 from flan_tune.models import registry
 from flan_tune.train import hooks, loop
 from flan_tune.train import step as step_lib
@@ -39,7 +40,7 @@ class Session:
   """What a training process holds while it runs; the hooks below act on it.
 
   Attributes:
-    held_out: Questions asked every EVAL_PERIOD steps.
+    held_out: What is asked every EVAL_PERIOD steps.
     best: Score and step of the best checkpoint so far.
     base: Of the parameters that do not learn, as `assembly.Start` has it.
     saved: Step of the newest checkpoint.
@@ -54,7 +55,7 @@ class Session:
   best: tuple[float, int] | None
   base: Mapping[str, Any] | None
   saved: int | None = None
-  held_out: list[runner.Item] = dataclasses.field(default_factory=list)
+  held_out: list[Exam] = dataclasses.field(default_factory=list)
 
 
 def train(run: config_lib.Run, text: str) -> pathlib.Path:
@@ -83,7 +84,8 @@ def train(run: config_lib.Run, text: str) -> pathlib.Path:
   start = assembly.starting_state(run, network, tx, mesh, initial)
   step = int(start.state.step)
   source = assembly.open_feed(run.data, plan, vocabulary, network.features, start.data)
-  held_out = scorecard.held_out_questions(run, vocabulary)
+  ready = model.Model(network, start.state.whole(), vocabulary).on(mesh, placed=True)
+  held_out = scorecard.held_out_exams(run, ready)
   # Only now, so that a start with other settings leaves a run as it was, and none begun.
   if not (folder / pretrained.VOCABULARY).exists():
     (folder / pretrained.VOCABULARY).write_bytes(vocabulary.model)
@@ -94,12 +96,12 @@ def train(run: config_lib.Run, text: str) -> pathlib.Path:
     runlog.RunLog(folder, restored=None if start.data is None else step) as log,
     console.Progress(run.train.steps, step) as progress,
   ):
-    ready = model.Model(network, start.state.whole(), vocabulary)
     session = Session(run, folder, source, ready, log, progress, best=start.best, base=start.base)
     session.saved = None if start.data is None else step
     session.held_out = held_out
     progress.note("compiling")
-    state = _fit(session, start, tx, mesh)
+    # A run that ended early has ended: its folder's best checkpoint says so.
+    state = start.state if _is_enough(session, step) else _fit(session, start, tx, mesh)
   scorecard.write_data(folder, plan, source.counts)
   scorecard.finish(
     run,
@@ -229,23 +231,43 @@ def _save(session: Session, step: int, state: step_lib.TrainState) -> None:
   session.log.event(step, "checkpoint")
 
 
-def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> None:
-  """Scores the held-out tasks, and saves a checkpoint that is the best so far."""
+def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> bool:
+  """Scores the held-out tasks, and saves a checkpoint that is the best so far.
+
+  Returns:
+    Whether enough was seen: no better average for EVAL_PATIENCE evaluations.
+  """
   session.progress.note("evaluating")
   ready = session.model.with_params(state.whole())
-  scores, losses = scorecard.score(session.run, ready, session.held_out)
-  for row in scores:
+  rows, losses = scorecard.score(session.run, ready, session.held_out)
+  for row in rows:
+    loss = losses.get(row["exam"])
     session.log.evaluation(
       step,
-      task=row.task,
-      group=row.group,
-      held_out=row.held_out,
-      setting=row.setting,
-      exact_match=row.value,
-      loss=losses[row.task],
-      n=row.n,
+      task=row["exam"],
+      group=row["suite"],
+      held_out=row["held_out"],
+      setting=row["setting"],
+      exact_match=None if row["score"] is None else row["score"] / 100,
+      n=row["n"],
+      **({} if loss is None else {"loss": loss}),
     )
-  average = runner.normalised(scores)
+  average = tuning.normalised(rows)
+  session.log.event(step, "evaluated", f"normalised average {average:.2f}", average=average)
   if session.best is None or average > session.best[0]:
     session.best = (average, step)
     _save(session, step, state)
+  ended = _is_enough(session, step)
+  if ended:
+    best = session.best
+    told = f"no better average than {best[0]:.2f} of step {best[1]} for EVAL_PATIENCE evaluations"
+    session.log.event(step, "ended early", told)
+    session.progress.print(f"Step {step}: {told}; training ends.")
+  return ended
+
+
+def _is_enough(session: Session, step: int) -> bool:
+  evaluation, best = session.run.evaluation, session.best
+  if evaluation.patience is None or best is None or not session.held_out:
+    return False
+  return step - best[1] >= evaluation.patience * evaluation.period

@@ -1,79 +1,93 @@
-"""What a run is judged by: questions, scores before and after tuning, the report."""
+"""What a run is judged by: exams, scores before and after tuning, the report."""
 
-import functools
+import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from flan_tune import config as config_lib
-from flan_tune import console, model, report, runlog, vocab
+from flan_tune import console, model, report, runlog
+from flan_tune.benchmarks import library
+from flan_tune.benchmarks.exam import Exam
 from flan_tune.data import feed, mixing
-from flan_tune.evaluate import compare, runner
+from flan_tune.evaluate import engine, exams, outcomes, tuning
 
 
-def held_out_questions(run: config_lib.Run, vocabulary: vocab.Vocabulary) -> list[runner.Item]:
-  """Few-shot questions of the held-out tasks, asked every EVAL_PERIOD steps."""
-  name = run.evaluation.held_out
-  if name is None or not run.evaluation.period:
+def held_out_exams(run: config_lib.Run, ready: model.Model) -> list[Exam]:
+  """What is asked every EVAL_PERIOD steps: few-shot questions of the held-out tasks."""
+  names = _held_out(run)
+  if not names or not run.evaluation.period:
     return []
-  count = run.evaluation.steps * run.evaluation.batch_size
-  return _questions(run, vocabulary, name, "fs_opt", count, held_out=name != run.data.mixture)
+  found = _exams(run, ready, names, "fs_opt", held_out=run.data.mixture not in names)
+  return [exams.remembered(exam) for exam in found]
 
 
-def final_questions(run: config_lib.Run, vocabulary: vocab.Vocabulary) -> list[runner.Item]:
+def final_exams(run: config_lib.Run, ready: model.Model) -> list[Exam]:
   """Unseen zero-shot examples of the trained tasks, and both kinds of the held-out ones."""
-  count, held_out = run.evaluation.final_examples, run.evaluation.held_out
-  items = _questions(run, vocabulary, run.data.mixture, "zs_opt", count, held_out=False)
-  if held_out and held_out != run.data.mixture:
-    for setting in ("zs_opt", "fs_opt"):
-      items += _questions(run, vocabulary, held_out, setting, count, held_out=True)
-  return items
+  found = _exams(run, ready, [run.data.mixture], "zs_opt", held_out=False)
+  names = [name for name in _held_out(run) if name != run.data.mixture]
+  for setting in ("zs_opt", "fs_opt"):
+    found += _exams(run, ready, names, setting, held_out=True) if names else []
+  return list({exam.key: exam for exam in found}.values())
 
 
-def _questions(
-  run: config_lib.Run,
-  vocabulary: vocab.Vocabulary,
-  name: str,
-  setting: str,
-  count: int,
-  *,
-  held_out: bool,
-) -> list[runner.Item]:
-  return runner.questions(
-    [name],
+def _held_out(run: config_lib.Run) -> list[str]:
+  return [name.strip() for name in (run.evaluation.held_out or "").split(",") if name.strip()]
+
+
+def _exams(
+  run: config_lib.Run, ready: model.Model, names: list[str], setting: str, *, held_out: bool
+) -> list[Exam]:
+  choice = exams.Choice(
     setting=setting,
-    count=count,
-    held_out=held_out,
     seed=run.data.seed,
-    shots=run.evaluation.shots,
-    count_tokens=lambda text: len(vocabulary.encode(text)),
-    budget=run.data.lengths["inputs"] - 1,
+    count_tokens=ready.count_tokens,
+    budget=run.data.lengths["inputs"],
+    max_tokens=run.data.lengths["targets"],
   )
+  of_cards = dataclasses.replace(choice, shots=run.evaluation.shots)  # benchmarks have their own
+  benchmarks = library.load().names()
+  opened = [
+    exams.open_exams([name], choice if name in benchmarks else of_cards, held_out=held_out)
+    for name in names
+  ]
+  return [exam for one in opened for exam in one.exams]
 
 
 def score(
-  run: config_lib.Run, ready: model.Model, items: list[runner.Item]
-) -> tuple[list[runner.Score], dict[str, float]]:
-  """Exact match of every task by generation, and its loss in nats per target token."""
-  scores = runner.scores(runner.ask(items, _generator(run, ready)))
-  pairs = [(item.example.inputs, item.example.targets) for item in items]
+  run: config_lib.Run, ready: model.Model, asked: Sequence[Exam]
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+  """Scores of exams, as `outcomes.table` has them, and their losses in nats per target token."""
+  limit = run.evaluation.steps * run.evaluation.batch_size
+  taken = _taken(run, ready, asked, limit)
+  pairs = [
+    (record["exam"], record["prompt"], record["facts"].get("targets") or record["target"])
+    for record in taken.records
+    if record["target"]
+  ]
   sums: dict[str, np.ndarray] = {}
-  for item, log_probability in zip(items, ready.score(pairs), strict=True):
-    tokens = len(ready.vocabulary.encode(item.example.targets)) + 1
-    task = item.card.name
-    sums[task] = sums.get(task, np.zeros(2)) + (-float(log_probability), tokens)
-  return scores, {task: float(total / count) for task, (total, count) in sums.items()}
+  judged = ready.judge([(prompt, target) for _, prompt, target in pairs])
+  for (task, _, _), one in zip(pairs, judged, strict=True):
+    sums[task] = sums.get(task, np.zeros(2)) + (-one.log_prob, len(one.log_probs))
+  losses = {task: float(total / count) for task, (total, count) in sums.items()}
+  return [dict(row) for row in taken.rows], losses
 
 
-def _generator(run: config_lib.Run, ready: model.Model) -> runner.Generate:
-  return functools.partial(
-    ready.generate,
-    max_tokens=run.evaluation.max_tokens or run.data.lengths["targets"],
+def _taken(
+  run: config_lib.Run, ready: model.Model, asked: Sequence[Exam], limit: int
+) -> tuning.Taken:
+  options = engine.Options(
+    limit=limit,
+    max_tokens=run.evaluation.max_tokens,
+    max_input_tokens=run.data.lengths["inputs"],
     batch_size=run.evaluation.batch_size,
   )
+  found = engine.answer(asked, ready, options)
+  rows = outcomes.table(asked, found.records, problems=found.problems)
+  return tuning.Taken(rows, [one for records in found.records.values() for one in records])
 
 
 def write_data(folder: pathlib.Path, plan: mixing.Plan, counts: feed.Counts | None = None) -> None:
@@ -114,10 +128,8 @@ def finish(
   """
   if run.evaluation.final_examples:
     began = time.monotonic()
-    items = final_questions(run, after.vocabulary)
-    compared = compare.compare(
-      runner.ask(items, _generator(run, before())), runner.ask(items, _generator(run, after))
-    )
+    asked, limit = final_exams(run, after), run.evaluation.final_examples
+    compared = tuning.compare(_taken(run, before(), asked, limit), _taken(run, after, asked, limit))
     document = {"step": step, "best_step": best_step, "seconds": time.monotonic() - began}
     document |= {"rows": compared.rows, "summary": compared.summary}
     runlog.write_json(folder / "scores.json", document)

@@ -123,10 +123,13 @@ class Recorder:
 
 @dataclasses.dataclass
 class Every:
-  """Calls `act(step, state)` every `period` steps, and after the last one; 0 means never."""
+  """Calls `act(step, state)` every `period` steps, and after the last one; 0 means never.
+
+  When `act` returns True, training ends there.
+  """
 
   period: int
-  act: Callable[[int, step_lib.TrainState], None]
+  act: Callable[[int, step_lib.TrainState], bool | None]
   recorder: Recorder
 
   def due(self, step: int) -> bool:
@@ -135,15 +138,16 @@ class Every:
 
   def __call__(
     self, step: int, state: step_lib.TrainState, metrics: Mapping[str, Any], batch: Any
-  ) -> None:
+  ) -> bool | None:
     """Acts on a state whose metrics are known to be finite."""
     if not self.period:
-      return
+      return None
     self.recorder.flush()
     self.recorder.pause()
     with jax.transfer_guard("allow"):
-      self.act(step, state)
+      ended = self.act(step, state)
     self.recorder.go_on()
+    return ended
 
 
 class StopOnSignal:

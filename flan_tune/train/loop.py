@@ -19,8 +19,8 @@ class Hook(Protocol):
 
   def __call__(
     self, step: int, state: step_lib.TrainState, metrics: dict[str, Any], batch: Any
-  ) -> None:
-    """Does it; `metrics` are this step's, still on the device."""
+  ) -> bool | None:
+    """Does it; `metrics` are this step's, still on the device.  True makes this the last step."""
     ...
 
 
@@ -37,7 +37,7 @@ def fit(
   seed: int,
   hooks: Sequence[Hook] = (),
 ) -> step_lib.TrainState:
-  """Trains from `state.step` to `num_steps`.
+  """Trains from `state.step` to `num_steps`, or to the step at which a hook has seen enough.
 
   Args:
     batches: Yields objects with `.arrays`, host arrays by feature name; drawn one at a time, so
@@ -57,7 +57,10 @@ def fit(
       batch = next(batches)
       arrays = jax.device_put(batch.arrays, batch_sharding)
       state, metrics = step_fn(state, arrays)  # returns before the device has finished
+      is_last = step == num_steps
       for hook in hooks:
-        if hook.due(step) or step == num_steps:
-          hook(step, state, metrics, batch)
+        if hook.due(step) or is_last:
+          is_last = bool(hook(step, state, metrics, batch)) or is_last
+      if is_last:
+        break
   return state
