@@ -1,19 +1,22 @@
 # pyright: reportMissingImports=false
-"""Cards and mixtures under SeqIO's names.
+"""Cards, benchmarks and mixtures under SeqIO's names.
 
 rte_zs_opt, rte_zs_opt_inverted   tasks: a card in one setting
 rte, flan_cot, flan_cot_zs_opt    mixtures
+bbh_snarks_cot; bbh_cot           a benchmark in one setting; mixtures of them
 """
 
 import functools
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import seqio
 
 from flan_tune import cards, errors
+from flan_tune.benchmarks import library
 from flan_tune.data import mixing
-from flan_tune.seqio_io import mixtures, tasks, texts, vocabularies
+from flan_tune.seqio_io import benchmarks, mixtures, tasks, texts, vocabularies
 
 _INVERTED = "_inverted"
 
@@ -30,13 +33,14 @@ def register(
   """Registers tasks and mixtures with SeqIO; opens no data.  What we registered before is replaced.
 
   Args:
-    names: Mixtures and tasks, with or without a setting; what they are made of comes along.  None:
-      everything, in every setting.
+    names: Mixtures, tasks, benchmarks and suites, with or without a setting; what they are made of
+      comes along.  None: everything, in every setting.
     vocabulary: Of inputs and targets; by default `vocabularies.default_path()`, and for playground
       tasks the embedded one.
     prefix: Goes before every name.
     shots: Most exemplars in a few-shot prompt.
-    long: "trim" or "drop", for examples beyond the lengths that a program asks for.
+    long: "trim" or "drop", for examples beyond the lengths that a program asks for.  Questions of
+      benchmarks are never dropped: their front is cut.
     inputs_length: What exemplars are pruned to where a program names no length, as SeqIO's cache
       job; $FLAN_TUNE_INPUTS_LENGTH by default.
 
@@ -67,19 +71,36 @@ class _Maker:
   """Collects providers; a task is made once, whoever needs it."""
 
   def __init__(self, vocabulary: seqio.Vocabulary | None, prefix: str, reading: texts.Reading):
-    self.tasks: dict[str, tasks.CardTask] = {}
-    self.mixtures: dict[str, mixtures.CardMixture] = {}
+    self.tasks: dict[str, Any] = {}
+    self.mixtures: dict[str, seqio.Mixture] = {}
     self._vocabulary, self._prefix, self._reading = vocabulary, prefix, reading
     self._collection = cards.load()
+    self._asked = benchmarks.single(library.load())
+    self._suites = benchmarks.several(library.load())
 
   def add(self, name: str) -> None:
     """A task in one setting, or a mixture with the tasks that it is made of."""
     component = _component(name, self._collection)
-    if component is not None:
+    if name in self._asked:
+      self._exam(name)
+    elif name in self._suites:
+      self._exams(name)
+    elif component is not None:
       self._task(component)
     else:
-      self._collection.mixture(name)  # refuses an unknown name
+      self._refuse_unknown(name)
       _ = self._mixture(name).tasks
+
+  def _refuse_unknown(self, name: str) -> None:
+    if name in library.load().names() and name != library.EVERYTHING:
+      raise errors.UserError(
+        f"{name}: has no right answers that SeqIO could compare; run `flan-tune evaluate`"
+      )
+    try:
+      self._collection.mixture(name)
+    except errors.UserError:
+      known = [*self._collection.names(), *self._suites, *self._asked]
+      raise errors.unknown(name, known, where="task, mixture or benchmark") from None
 
   def add_everything(self) -> None:
     """Every task in every setting; the members of mixtures are looked up when asked for."""
@@ -96,6 +117,17 @@ class _Maker:
       settings = {setting for card in known.members(name) for setting in card.settings}
       for setting in sorted(settings):
         self._mixture(f"{name}_{setting}")
+    self._add_benchmarks()
+
+  def _add_benchmarks(self) -> None:
+    of_cards = self.tasks.keys() | self.mixtures.keys()
+    for name in (*self._asked, *self._suites):
+      if self._prefix + name in of_cards:
+        raise errors.UserError(f"{name!r} is a benchmark, and a task or mixture too; rename one")
+    for name in self._asked:
+      self._exam(name)
+    for name in self._suites:
+      self._exams(name)
 
   def _task(self, component: mixing.Component) -> tasks.CardTask:
     name = f"{self._prefix}{component.task}_{component.kind}"
@@ -108,10 +140,20 @@ class _Maker:
 
   def _mixture(self, name: str) -> mixtures.CardMixture:
     ours = self._prefix + name
-    self.mixtures[ours] = mixtures.CardMixture(
-      ours, of=name, task=self._task, reading=self._reading
-    )
-    return self.mixtures[ours]
+    made = mixtures.CardMixture(ours, of=name, task=self._task, reading=self._reading)
+    self.mixtures[ours] = made
+    return made
+
+  def _exam(self, name: str) -> benchmarks.ExamTask:
+    ours = self._prefix + name
+    if ours not in self.tasks:
+      self.tasks[ours] = benchmarks.make(self._asked[name], ours, self._features, self._reading)
+    return self.tasks[ours]
+
+  def _exams(self, name: str) -> None:
+    ours = self._prefix + name
+    members = [self._exam(one) for one in self._suites[name]]
+    self.mixtures[ours] = benchmarks.ExamMixture(ours, members)
 
   @functools.cached_property
   def _features(self) -> tasks.Features:

@@ -22,14 +22,23 @@ _MOST_SHARDS = 64
 Features = Mapping[str, Any]  # of seqio.Feature, which is a variable to type checkers
 
 
-class CardSource(seqio.DataSource):
+class PromptSource(seqio.DataSource):
+  """A source whose `get_dataset` shuffles and prunes exemplars to the lengths asked for itself."""
+
+  origin = ORIGIN
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    """Any example can be read without those before it."""
+    return True
+
+
+class CardSource(PromptSource):
   """Rows of a card rendered in one setting, as {"inputs", "targets"} and where they come from.
 
   Shuffled, an epoch is the Grain feed's order for this task and seed; otherwise the rows come as
   they stand in the file.  A later epoch draws other templates.  `skipped` counts bad rows.
   """
-
-  origin = ORIGIN
 
   def __init__(
     self,
@@ -42,11 +51,6 @@ class CardSource(seqio.DataSource):
     self.component = component
     self.skipped = texts.Skipped()
     self._card, self._vocabulary, self._reading = card, vocabulary, reading
-
-  @property
-  def supports_arbitrary_sharding(self) -> bool:
-    """Any row can be read without those before it."""
-    return True
 
   def num_input_examples(self, split: str) -> int | None:
     """Rows on disk, None where there are none.  Opens the data."""
@@ -139,7 +143,8 @@ class CardTask(seqio.Task):
     try_in_mem_cache: bool = True,
   ) -> tf.data.Dataset:
     """As SeqIO documents it; without a cache there is no shuffle buffer, the order is random."""
-    if use_cached or not isinstance(self.source, CardSource):
+    cached = use_cached and self.supports_caching
+    if cached or not isinstance(self.source, PromptSource):
       return super().get_dataset(
         sequence_length,
         split,
