@@ -70,20 +70,28 @@ def evaluate(
     num_fewshot: Exemplars; as each task says by default.
 
   Raises:
-    UserError: A task is unknown, the checkpoint is not usable, or an option has a bad value.
+    UserError: A task is unknown or its data cannot be fetched, the checkpoint is not usable, or
+      an option has a bad value.
   """
   manager = tasks.TaskManager(include_path=include_path)
   for name in names:
     if not manager.match_tasks([name]):
       raise errors.unknown(name, manager.all_tasks, where="tasks of lm-evaluation-harness")
-  results = evaluator.simple_evaluate(
-    model=CheckpointLM(checkpoint, **options),
-    tasks=list(names),
-    limit=limit,
-    num_fewshot=num_fewshot,
-    task_manager=manager,
-  )
-  assert results is not None  # of one process
+  try:
+    results = evaluator.simple_evaluate(
+      model=CheckpointLM(checkpoint, **options),
+      tasks=list(names),
+      limit=limit,
+      num_fewshot=num_fewshot,
+      task_manager=manager,
+    )
+  except ConnectionError as error:
+    raise errors.UserError(
+      f"{', '.join(names)}: data cannot be fetched ({error}); tasks of local files need none"
+    ) from None
+  assert results is not None and "config" in results  # of one process
+  # The harness knows only what it made itself.
+  results["config"] |= {"model": NAME, "model_args": {"checkpoint": str(checkpoint), **options}}
   return results
 
 

@@ -177,9 +177,9 @@ def _source(value: object, where: str) -> Mapping[str, Any]:
   return found
 
 
-def _texts(value: object, where: str) -> Mapping[str, str]:
+def _texts(value: object, where: str, *, blank: bool = False) -> Mapping[str, str]:
   found = checked.mapping(value, where, of="names to texts")
-  return {key: checked.text(one, f"{where}: {key}") for key, one in found.items()}
+  return {key: checked.text(one, f"{where}: {key}", blank=blank) for key, one in found.items()}
 
 
 def _options(value: object, where: str) -> Options:
@@ -250,7 +250,7 @@ _KEYS: Mapping[str, Callable[[Any, str], Any]] = {
   "answers": _template,
   "options": _options,
   "chance": lambda value, where: float(checked.share(value, where)),
-  "fields": _texts,
+  "fields": functools.partial(_texts, blank=True),
   "facts": checked.texts,
   "metric": functools.partial(checked.one_of, allowed=(*metrics.METRICS, *SUMMARIES)),
   "extract": _each(functools.partial(checked.one_of, allowed=extraction.RULES)),

@@ -220,7 +220,9 @@ def _picked(
   wanted = max(1, shots)  # one tells the fields that all share
   solved = _solved(rows, order, reader)
   if pick == card.BALANCED:
-    solved = itertools.chain(*(_balanced(solved, wanted, reader) for _ in range(2)))
+    # The rarer an answer, the later its rows come: unshuffled, all of them would stand last.
+    blocks = [draws.shuffled(list(_balanced(solved, wanted, reader))) for _ in range(2)]
+    solved = itertools.chain.from_iterable(blocks)
   return [texts for _, texts, _ in itertools.islice(solved, 2 * wanted)]
 
 

@@ -38,11 +38,18 @@ def _act(parsed: argparse.Namespace, bindings: list[str]) -> int:
     ) from None
   if parsed.limit is not None and parsed.limit <= 0:
     raise errors.UserError(f"--limit={parsed.limit}: expected more than 0")
+  if parsed.include_path is not None and not pathlib.Path(parsed.include_path).is_dir():
+    raise errors.UserError(f"--include_path={parsed.include_path}: is not a folder")
   if parsed.output and not parsed.output.parent.is_dir():
     raise errors.UserError(f"--output={parsed.output}: {parsed.output.parent} is not a folder")
+  if parsed.output and parsed.output.is_dir():
+    raise errors.UserError(f"--output={parsed.output}: is a folder; name a file")
+  tasks = [name for part in parsed.tasks.split(",") if (name := part.strip())]
+  if not tasks:
+    raise errors.UserError(f"--tasks={parsed.tasks}: names no task")
   names = ("include_path", "limit", "num_fewshot", "batch_size", "max_length", "step", "vocabulary")
   options = {name: getattr(parsed, name) for name in names}
-  results = harness.evaluate(parsed.checkpoint, parsed.tasks.split(","), **options)
+  results = harness.evaluate(parsed.checkpoint, tasks, **options)
   print(harness.table(results))
   if parsed.output:
     text = json.dumps(results, indent=1, ensure_ascii=False, default=harness.plain)

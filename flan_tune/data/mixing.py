@@ -76,6 +76,12 @@ def data_root() -> pathlib.Path | None:
   return pathlib.Path(named)
 
 
+def by_variable(text: str) -> str:
+  """`text` with the data folder by its variable: its place on one machine helps no reader."""
+  root = data_root()
+  return text.replace(str(root), "$FLAN_TUNE_DATA") if root is not None else text
+
+
 @functools.lru_cache(maxsize=4096)
 def open_rows(card: cards.TaskCard, split: str) -> sources.Source:
   """The rows of one of our splits, under $FLAN_TUNE_DATA where they are files."""

@@ -6,6 +6,7 @@ has the rules for what tables leave out or contradict.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -68,15 +69,16 @@ class Row(Readable):
     benchmark: "BBH", or of a group "BBH-nlp".
     setting: In the words of the paper's tables.
     macro: Unweighted mean over tasks; where the rows have the mean only, that.
-    micro: Mean over questions; None unless every task has its `n`.
+    micro: Mean over questions; None unless every task has its `n` and their mean is `macro`.
     tasks: How many have a score.
     of: How many there are; None of a benchmark that is none of the four suites.
     n: Questions of all tasks; None where a row does not tell.
     normalised: Mean over tasks of 100 (score - chance) / (100 - chance); None where a task is
       missing and no mean says what it must be, or where no chance is known.
-    chance: Unweighted mean over tasks.
+    chance: Unweighted mean over the tasks that `macro` is the mean of.
     low: Lower end of the 95 % bootstrap interval of `macro` over questions, tasks being fixed;
-      None unless every task has the scores of its questions or, in the four suites, its `n`.
+      None unless `micro` is there and, in other benchmarks than the four suites, the scores of
+      all questions.
     high: Its upper end.
   """
 
@@ -174,8 +176,8 @@ def aggregate(rows: Iterable[Mapping[str, Any]], *, seed: int = 0) -> Aggregate:
 def by_model(rows: Iterable[Mapping[str, Any]], *, seed: int = 0) -> dict[str, Aggregate]:
   """An aggregate for each `model` of the rows, in order of first appearance."""
   found: dict[str, list[Mapping[str, Any]]] = {}
-  for row in rows:
-    found.setdefault(str(row.get("model") or ""), []).append(row)
+  for row in entries.listed(rows):
+    found.setdefault(entries.model_of(row), []).append(row)
   return {model: aggregate(chosen, seed=seed) for model, chosen in found.items()}
 
 
@@ -240,13 +242,13 @@ def _group(
   known = members.of(variant.suite)
   own = {task: member for task, member in known.items() if member.group == name}
   whole = len(tasks) == len(own)
-  row = _row(variant, mean, [task for task in tasks if task in variant.tasks], seed=seed)
   chances = np.array([known[task].chance for task in tasks])
   scores = np.array([mean.scores[task] for task in tasks])
+  mean = mean._replace(macro=float(scores.mean()))
+  row = _row(variant, mean, [task for task in tasks if task in variant.tasks], seed=seed)
   return dataclasses.replace(
     row,
     benchmark=name,
-    macro=float(scores.mean()),
     of=len(own),
     normalised=float((100 * (scores - chances) / (100 - chances)).mean()) if whole else None,
     chance=float(chances.mean()),
@@ -260,7 +262,8 @@ def _row(variant: entries.Variant, mean: SuiteMean, tasks: list[str], *, seed: i
   sizes = [entry.n or len(entry.questions) for entry in chosen]
   n = sum(sizes) if all(sizes) else None
   micro = low = high = None
-  if n:
+  # A mean that counts instead of these scores is not the middle of their interval.
+  if n and math.isclose(float(np.mean([one.score for one in chosen])), mean.macro, abs_tol=0.1):
     micro = sum(size * one.score for size, one in zip(sizes, chosen, strict=True)) / n
     # Of another benchmark nothing says that its score is a share of right answers.
     if variant.suite in wording.SUITES or all(one.questions for one in chosen):

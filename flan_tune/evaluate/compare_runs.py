@@ -110,7 +110,8 @@ def compare(
   for exam in shared:
     pairs = _pairs(exam, a, b, warnings)
     if not pairs:
-      warnings.append(f"{exam}: no question has a score in both folders")
+      # Toxicity, say, is a figure of all answers together.
+      warnings.append(f"{exam}: left out, for no question of it has a score in both folders")
       continue
     first, second = ([one.scores[side] for one in pairs] for side in (0, 1))
     own = [flip for one in pairs if (flip := _flip(exam, one))]
@@ -119,7 +120,9 @@ def compare(
     scores.append((first, second))
     flips += own
   if not lines:
-    raise errors.UserError(f"{a.folder} and {b.folder} share no exam with answers")
+    raise errors.UserError(
+      f"{a.folder} and {b.folder} share no exam whose questions have a score in both"
+    )
   return Comparison(
     folders=(str(a.folder), str(b.folder)),
     exams=tuple(lines),
@@ -189,17 +192,23 @@ def _pairs(exam: str, a: _Run, b: _Run, warnings: list[str]) -> list[_Pair]:
   ours, theirs = a.records[exam], b.records[exam]
   for run, own, other in ((a, ours, theirs), (b, theirs, ours)):
     if alone := [name for name in own if name not in other]:
-      told = ", ".join(alone[:5]) + (" ..." if len(alone) > 5 else "")
-      warnings.append(f"{exam}: {len(alone)} questions only in {run.folder}: {told}")
-  found = []
+      warnings.append(f"{exam}: {len(alone)} questions only in {run.folder}: {_some(alone)}")
+  found, silent = [], []
   for name in sorted(set(ours) & set(theirs)):
     records = (ours[name], theirs[name])
     first, second = (_headline(record, "score") for record in records)
     if isinstance(first, int | float) and isinstance(second, int | float):
       found.append(_Pair(name, records, (float(first), float(second))))
     else:
-      warnings.append(f"{exam}: question {name} has no score in both folders")
+      silent.append(name)
+  if found and silent:
+    told = _some(silent)
+    warnings.append(f"{exam}: {len(silent)} questions have no score in both folders: {told}")
   return found
+
+
+def _some(names: Sequence[str]) -> str:
+  return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _headline(record: Mapping[str, Any], key: str) -> Any:

@@ -54,15 +54,15 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> Collected:
     UserError: A row lacks a column or has a score that is no percentage, two rows tell different
       scores of one thing, or there are several models.
   """
-  given = list(rows)
+  given = listed(rows)
   model = _one_model(given)
   found: dict[wording.Reading, Entry] = {}
   told: dict[str, None] = {}
   for number, row in enumerate(given, start=1):
     benchmark, setting = (_text(row, key, number) for key in ("benchmark", "setting"))
-    if benchmark == AVERAGE:
+    if benchmark.lower() == AVERAGE:
       continue
-    if row.get("score") is None:
+    if _absent(row.get("score")):
       told[f"{benchmark}, {setting}: left out, for it has no score"] = None
       continue
     reading = _reading(benchmark, setting, row)
@@ -72,27 +72,59 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> Collected:
     percentage = reading.suite.partition("/")[0] in wording.SUITES
     entry = _entry(row, number, percentage=percentage)
     found[reading] = _merged(found.get(reading), entry, reading)
+  scores = [entry.score for reading, entry in found.items() if reading.suite in wording.SUITES]
+  if max(scores, default=0) <= 1 and any(scores):
+    told["no score is above 1: they are read as percentages, 0 to 100, not as shares"] = None
   return Collected(model, _variants(found), sorted(told))
 
 
-def _one_model(rows: Sequence[Any]) -> str:
-  for number, row in enumerate(rows, start=1):
+def listed(rows: Any) -> list[Mapping[str, Any]]:
+  """Rows as a list.
+
+  Raises:
+    UserError: They are none, or one of them is no mapping.
+  """
+  if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+    raise errors.UserError(
+      f"rows: {type(rows).__name__} found; give a list of mappings with benchmark, setting and"
+      ' score, such as "rows" of a results.json'
+    )
+  found = list(rows)
+  for number, row in enumerate(found, start=1):
     if not isinstance(row, Mapping):
       raise errors.UserError(
         f"row {number}: {row!r:.60} found; a row is a mapping with benchmark, setting and score"
       )
-  models = sorted({str(row.get("model") or "") for row in rows})
+  return found
+
+
+def _absent(value: Any) -> bool:
+  """Whether a cell is empty, as None, as CSV's "" or as the NaN of a data frame."""
+  if isinstance(value, str):
+    return not value.strip()
+  return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def model_of(row: Mapping[str, Any]) -> str:
+  """Its model, "" where it names none."""
+  return "" if _absent(row.get("model")) else str(row["model"])
+
+
+def _one_model(rows: Sequence[Mapping[str, Any]]) -> str:
+  models = sorted({model_of(row) for row in rows})
   if len(models) > 1:
-    names = ", ".join(name or "(none)" for name in models)
+    names = ", ".join(name or "(none)" for name in models[:5]) + ", ..." * (len(models) > 5)
     raise errors.UserError(
-      f"rows of {len(models)} models ({names}): give those of one, or use by_model"
+      f"rows of {len(models)} models ({names}): give those of one, or all of them to"
+      " flan_tune.evaluate.aggregate.by_model"
     )
   return models[0] if models else ""
 
 
 def _text(row: Mapping[str, Any], key: str, number: int) -> str:
   # Rows of an evaluation of ours have the tables' words under "label".
-  value = row.get("label") if key == "setting" and row.get("label") else row.get(key)
+  label = row.get("label") if key == "setting" else None
+  value = label if isinstance(label, str) and label else row.get(key)
   if not isinstance(value, str) or (key == "benchmark" and not value.strip()):
     raise errors.UserError(
       f"row {number}: {key}: {value!r} found; a row has the texts benchmark and setting, "
@@ -122,7 +154,8 @@ def _entry(row: Mapping[str, Any], number: int, *, percentage: bool) -> Entry:
       f"row {number}: score: {row['score']!r} found for {row['benchmark']}; "
       "scores are numbers from 0 to 100"
     )
-  chance = _number(row.get("chance"))
+  # Of a share of bad answers no guess is the bottom, and 100 is not the top.
+  chance = None if row.get("higher_is_better") is False else _number(row.get("chance"))
   return Entry(
     score,
     n=_count(row.get("n")),

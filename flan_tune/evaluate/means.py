@@ -19,7 +19,7 @@ class SuiteMean(NamedTuple):
     normalised: Mean of the tasks' normalised scores; None when tasks are missing and no mean says
       what they must be, or when chance is unknown.
     partial: The same over the tasks that are there, which is never None for the four suites.
-    chance: Unweighted mean over tasks.
+    chance: Unweighted mean over the tasks that `macro` is the mean of.
     scores: Of each task, those included that the mean implies.
     missing: Tasks without a score.
     notes: What was decided.
@@ -44,7 +44,7 @@ def suite_mean(variant: entries.Variant) -> SuiteMean:
   if mean is None:
     missing = tuple(task for task in chances if task not in scores)
     partial = _normalised(scores, chances)
-    chance = float(np.mean(list(chances.values())))
+    chance = float(np.mean([chances[task] for task in scores]))
     macro = float(np.mean(list(scores.values())))
     return SuiteMean(macro, None if missing else partial, partial, chance, scores, missing)
   return _beside_a_mean(scores, mean, chances)

@@ -83,12 +83,12 @@ class Shown:
   @property
   def stand_in(self) -> str:
     """Which other split is read, or ""."""
-    return told(self.listed.stand_in)
+    return mixing.by_variable(self.listed.stand_in)
 
   @property
   def missing(self) -> str:
     """How to get the data, or ""."""
-    return told(self.listed.missing)
+    return mixing.by_variable(self.listed.missing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +146,6 @@ def take(name: str | None, *, without: Sequence[str], count: int, seed: int) -> 
   return Survey(tuple(shown), of if shares else "", name, seed, count)
 
 
-def told(text: str) -> str:
-  """`text` with the data folder by its variable: its place on one machine helps no reader."""
-  root = mixing.data_root()
-  return text.replace(str(root), "$FLAN_TUNE_DATA") if root is not None else text
-
-
 def _shares(name: str, without: Sequence[str]) -> dict[str, float]:
   """Task to its share with all data there."""
   try:
@@ -172,7 +166,7 @@ def _with_rows(bare: Shown, count: int, seed: int) -> Shown:
   try:
     renderer = rendered.open_renderer(bare.card.name, kind=marked.MarkedRenderer, seed=seed)
   except (render.BadRow, errors.UserError) as error:
-    return dataclasses.replace(bare, trouble=told(str(error)))
+    return dataclasses.replace(bare, trouble=mixing.by_variable(str(error)))
   refused: collections.Counter[str] = collections.Counter()
   samples = []
   for setting, inverted in renderer.kinds:
@@ -204,5 +198,5 @@ def _examples(
     try:
       found.append(renderer.example(index, setting=setting, inverted=inverted))
     except (render.BadRow, errors.UserError) as reason:
-      refused[told(str(reason))] += 1
+      refused[mixing.by_variable(str(reason))] += 1
   return tuple(found)

@@ -32,11 +32,13 @@ def headlines(examined: Examined) -> Markup | None:
   entries = []
   if examined.average is not None:
     entries.append(("Normalised average of six", tenth(examined.average), "chance 0.0"))
-  for mean in means.of(examined)[:6]:
+  # The paper's own settings go before the ones without exemplars.
+  found = sorted(means.of(examined), key=lambda mean: mean.setting.startswith("0-shot"))
+  for mean in found[:6]:
     span = interval(mean.low, mean.high)
     chance = None if mean.chance is None else f"chance {mean.chance:.1f}"
     below = ", ".join(part for part in (span, chance) if part)
-    entries.append((f"{mean.benchmark}, {mean.setting}", tenth(mean.macro), below))
+    entries.append((mean.name, tenth(mean.macro), below))
   if not entries:
     return None
   boxes = [
@@ -99,7 +101,7 @@ def six(examined: Examined, lookup: Lookup, models: Sequence[str]) -> Markup:
   said = []
   if examined.average is None:
     lacking = "; ".join(means.texts(examined, "missing")) or "parts are missing"
-    said.append(element("p", f"There is no average of six: {lacking}."))
+    said.append(element("p", f"There is no average of six, for it lacks {lacking}."))
     if known:
       mean, count = sum(known) / len(known), len(known)
       rows.append((f"Mean of the {count} there", tenth(mean), *([""] * len(models))))
@@ -118,9 +120,11 @@ def notes(examined: Examined) -> Markup | None:
 
 
 def _row(mean: Mean, lookup: Lookup, models: Sequence[str]) -> tuple[str, ...]:
-  whole = f"{mean.tasks:,}" + (f" of {mean.of:,}" if mean.of and mean.of != mean.tasks else "")
+  whole = (f"{mean.tasks:,}" if mean.tasks else "") + (
+    f" of {mean.of:,}" if mean.of and mean.of != mean.tasks else ""
+  )
   return (
-    breakable(f"{mean.benchmark}, {mean.setting}"),
+    breakable(mean.name),
     element("strong", tenth(mean.macro)),
     interval(mean.low, mean.high),
     tenth(mean.chance),

@@ -112,7 +112,8 @@ def _lines(
     first = row[0].macro if row[0] else None
     cells = [_cell(mean, first if place else None) for place, mean in enumerate(row)]
     theirs = [lookup.shown(model, *key) for model in models]
-    lines.append((breakable(", ".join(key)), tenth(chance), *cells, *theirs))
+    name = next(mean.name for mean in row if mean)
+    lines.append((breakable(name), tenth(chance), *cells, *theirs))
   return lines
 
 
@@ -120,13 +121,17 @@ def _cell(mean: means.Mean | None, first: float | None) -> str:
   if mean is None:
     return MISSING
   below = element("div", interval(mean.low, mean.high), class_="quiet")
-  return join([element("strong", tenth(mean.macro)), _change(mean.macro, first), below])
+  change = _change(mean.macro, first, higher_is_better=mean.higher_is_better)
+  return join([element("strong", tenth(mean.macro)), change, below])
 
 
-def _change(value: float | None, first: float | None) -> Markup | None:
+def _change(
+  value: float | None, first: float | None, *, higher_is_better: bool = True
+) -> Markup | None:
   if value is None or first is None:
     return None
-  kind = "up" if value > first else "down" if value < first else None
+  better = value > first if higher_is_better else value < first
+  kind = None if value == first else "up" if better else "down"
   return join([" ", element("span", f"{value - first:+.1f}", class_=kind)])
 
 

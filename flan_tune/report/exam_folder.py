@@ -39,6 +39,7 @@ class ExamRow:
   low: float | None = None
   high: float | None = None
   confidence: float | None = None
+  higher_is_better: bool = True
   scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   problems: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -149,7 +150,8 @@ def _place(one: Examined) -> tuple[float, int, list[tuple[int, str]], str]:
 
 def _row(entry: Mapping[str, Any]) -> ExamRow:
   word = lambda name: str(entry.get(name) or "")
-  chance = number(entry.get("chance"))
+  good = entry.get("higher_is_better") is not False
+  chance = number(entry.get("chance")) if good else None
   return ExamRow(
     exam=word("exam"),
     setting=word("setting"),
@@ -162,13 +164,22 @@ def _row(entry: Mapping[str, Any]) -> ExamRow:
     low=number(entry.get("low")),
     high=number(entry.get("high")),
     confidence=number(entry.get("confidence")),
+    higher_is_better=good,
     n=_whole(entry.get("n")),
     chance=None if chance is None else 100 * chance,
     scores=_numbers(entry.get("scores")),
     counts={name: _whole(entry.get(name)) for name in COUNTS},
     problems={name: int(count) for name, count in _numbers(entry.get("problems")).items()},
-    extra=_numbers(entry.get("extra")),
+    extra=_numbers(_flat(_mapping(entry.get("extra")))),
   )
+
+
+def _flat(extra: Record) -> Record:
+  """Figures, with those that are told by group or by term one by one."""
+  found: Record = {}
+  for name, value in extra.items():
+    found |= {f"{name}: {key}": one for key, one in _mapping(value).items()} or {name: value}
+  return found
 
 
 def _whole(value: Any) -> int:

@@ -84,6 +84,8 @@ def facts(examined: Examined) -> Markup:
     ("Time", None if total is None else duration(total) + share),
   ]
   shown = {**examined.checkpoint, **examined.options}
+  shape = shown.pop("model", None)
+  pairs.append(("Shape", None if shape in (None, model(examined)) else _shown(shape)))
   pairs += [
     (str(key).replace("_", " ").capitalize(), _shown(value))
     for key, value in shown.items()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from flan_tune.evaluate import wording
 from flan_tune.report.exam_folder import Examined, ExamRow
 from flan_tune.report.run_folder import mappings
 from flan_tune.report.scoreboard import number
@@ -22,23 +23,47 @@ class Mean(NamedTuple):
   tasks: int = 0
   of: int | None = None
   n: int | None = None
+  higher_is_better: bool = True
 
   @property
   def key(self) -> tuple[str, str]:
     """What tells it from other means, in every evaluation alike."""
     return self.benchmark, self.setting
 
+  @property
+  def name(self) -> str:
+    """As pages show it."""
+    return f"{self.benchmark}, {self.setting}" + (
+      "" if self.higher_is_better else " (less is better)"
+    )
+
 
 def of(examined: Examined) -> list[Mean]:
   """A mean for every benchmark and setting; from the rows where there is no aggregate."""
   found = _read(examined.aggregate.get("benchmarks"))
   if found:
-    return found
+    own: dict[tuple[str, str], list[ExamRow]] = {}
+    for row in examined.rows:
+      own.setdefault(_named(row), []).append(row)
+    return [_told_by(own.get(mean.key, []), mean) for mean in found]
   several: dict[tuple[str, str], list[ExamRow]] = {}
   for row in examined.rows:
     if row.score is not None:
       several.setdefault((row.family, row.label or row.setting), []).append(row)
   return [_mean(*key, rows) for key, rows in several.items()]
+
+
+def _told_by(rows: list[ExamRow], mean: Mean) -> Mean:
+  """What only the rows of a mean know of it."""
+  mean = mean._replace(higher_is_better=all(row.higher_is_better for row in rows))
+  if len(rows) == 1 and mean.low is None and rows[0].score == mean.macro:
+    return mean._replace(low=rows[0].low, high=rows[0].high)
+  return mean
+
+
+def _named(row: ExamRow) -> tuple[str, str]:
+  """What the mean that a row is part of is called."""
+  return row.family, wording.parse(row.label or row.setting).text
 
 
 def groups(examined: Examined) -> list[Mean]:
@@ -101,4 +126,5 @@ def _mean(benchmark: str, setting: str, rows: list[ExamRow]) -> Mean:
     high=alone.high if alone else None,
     tasks=len(rows),
     n=count or None,
+    higher_is_better=all(row.higher_is_better for row in rows),
   )

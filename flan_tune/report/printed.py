@@ -22,12 +22,13 @@ PARAMETERS = {
   "540B": 540e9,
 }
 AVERAGE = "normalized_average"
+_SHARES = {"RealToxicityPrompts"}  # printed as shares, 0 to 1
 _MOST = 8  # columns of published models; more cannot be read side by side
 _MODEL = re.compile(r"(Flan-)?(T5|PaLM|cont-PaLM|U-PaLM)-(\w+)")
 
 
 class Published(NamedTuple):
-  """One printed score, 0 to 100 (the normalised average may be below)."""
+  """One printed score, 0 to 100 as ours (the normalised average may be below)."""
 
   model: str
   benchmark: str
@@ -106,7 +107,8 @@ class Lookup:
     self._found: dict[tuple[str, str, str], list[tuple[wording.Setting, float]]] = {}
     for row in rows:
       suite, task, setting = wording.read(row.benchmark, row.setting)
-      if row.benchmark == AVERAGE or not setting.remark:  # a remark tells an ablation
+      # Of the four suites a remark tells an ablation, of others what is measured.
+      if suite not in wording.SUITES or not setting.remark:
         self._found.setdefault((row.model, suite, task), []).append((setting, row.score))
 
   def score(self, model: str, benchmark: str, setting: str) -> float | None:
@@ -173,4 +175,5 @@ def _published(entry: Mapping[str, Any]) -> Published | None:
   if score is None:
     return None
   model, benchmark, setting = (str(entry.get(k) or "") for k in ("model", "benchmark", "setting"))
-  return Published(model, benchmark, setting, score)
+  scale = 100.0 if benchmark in _SHARES else 1.0
+  return Published(model, benchmark, setting, scale * score)

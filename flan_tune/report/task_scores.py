@@ -217,7 +217,8 @@ def _extra(rows: Sequence[ExamRow]) -> Markup | None:
   columns = [Column("task"), Column("setting"), Column("figure"), Column("value", number=True)]
   body = table("Other figures, by task", columns, [(None, lines)])
   folded = details(f"All {len(lines):,} figures", body) if len(lines) > 24 else body
-  return join([element("h3", "Other figures"), folded])
+  said = "As results.json has them: F1 is 0 to 100, shares and toxicities are 0 to 1."
+  return join([element("h3", "Other figures"), element("p", said, class_="quiet"), folded])
 
 
 def _sorted(extra: Mapping[str, float]) -> list[tuple[str, float]]:

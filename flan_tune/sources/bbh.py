@@ -43,7 +43,8 @@ def open_source(argument: object, split: str, root: pathlib.Path | None) -> exam
     labels that the question offers, `("(A)", "(B)")`, or nothing where its answer is no letter;
     an answer that is none of them is counted in `problems` (three of upstream's are a film's or a
     band's name).  Of `exemplars` also rationale, from behind the trigger phrase to the end, the
-    sentence with the answer included, and description, the task's.
+    sentence with the answer included; worked, all of it from "Q:" to there as the file has it; and
+    description, the task's.
 
   Raises:
     MissingData: The file is not there.
@@ -120,4 +121,5 @@ def _exemplar(text: str, where: str) -> dict[str, str]:
   options = labels(question)
   if options and answer not in options:
     raise errors.UserError(f"{where}: its answer {answer!r} is none of {', '.join(options)}")
-  return {"question": question, "rationale": rationale, "answer": answer}
+  worked = f"Q:{text.rstrip()}"
+  return {"question": question, "rationale": rationale, "answer": answer, "worked": worked}

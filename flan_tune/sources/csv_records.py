@@ -22,10 +22,11 @@ from flan_tune.sources import lines
 LONGEST = 1 << 16  # bytes; below the limit of Python's csv for a field
 
 _FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
-_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+(?:\r?\n)")
+_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+(?:\r?\n|\Z)")
 
 DAMAGED = "not CSV"
-# What comes before the cut may look whole, so a last record counts only with its line end.
+# What comes before the cut may look whole, so a last record counts only with its line end, unless
+# `parse` can tell.
 CUT_SHORT = "no line end"
 COLUMNS = "wrong number of columns"
 
@@ -41,6 +42,7 @@ class Records:
     header: Whether the first record names the columns; if not, `columns` are all there are.
     parse: Makes a row of a record's texts by column; raises BadLine for one to leave out.
     check: Raises BadLine for the same ones; `parse` itself where that is as fast.
+    open_end: Whether the last record may lack its line end: where `parse` refuses one cut short.
     used: The file that was read, as the card names it.
 
   Attributes:
@@ -59,15 +61,16 @@ class Records:
     *,
     check: Callable[[Mapping[str, str]], object] | None = None,
     header: bool = True,
+    open_end: bool = False,
     used: str,
   ):
     self.used = used
-    self._path, self._parse = path, parse
+    self._path, self._parse, self._open_end = path, parse, open_end
     self._starts, self._sizes = array.array("q"), array.array("I")
     problems = collections.Counter()
     try:
       with path.open("rb") as file:
-        found = _records(file)
+        found = _records(file, open_end=open_end)
         self._width = len(columns)
         self._numbers = {column: number for number, column in enumerate(columns)}
         if header:
@@ -89,7 +92,7 @@ class Records:
     finally:
       os.close(descriptor)
     try:
-      if not _RECORD.fullmatch(content):
+      if not _is_whole(content, open_end=self._open_end):
         raise lines.BadLine(DAMAGED)
       return self._parse(self._texts(content))
     except lines.BadLine as reason:
@@ -142,7 +145,11 @@ def _split(content: bytes) -> list[str]:
   return next(csv.reader([text], strict=True))
 
 
-def _records(file: BinaryIO) -> Iterator[tuple[int, bytes, str]]:
+def _is_whole(content: bytes, *, open_end: bool) -> bool:
+  return (open_end or content.endswith(b"\n")) and _RECORD.fullmatch(content) is not None
+
+
+def _records(file: BinaryIO, *, open_end: bool) -> Iterator[tuple[int, bytes, str]]:
   """Start and content of each record, with the reason where it is a bad line instead."""
   ahead: collections.deque[tuple[int, bytes]] = collections.deque()
   source = _lines(file)
@@ -156,7 +163,7 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, bytes, str]]:
       taken.append(line)
       content += line[1]
       odd = (odd + line[1].count(b'"')) % 2
-    if len(content) <= LONGEST and _RECORD.fullmatch(content):
+    if len(content) <= LONGEST and _is_whole(content, open_end=open_end):
       yield first[0], content, ""
       continue
     # The lines that it would have swallowed may be good ones.

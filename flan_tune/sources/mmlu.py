@@ -43,9 +43,9 @@ def open_source(argument: object, split: str, root: pathlib.Path | None) -> exam
   Returns:
     Rows with id, question and answer, a letter.  Of `cot` also options_line ("(A) .. (B) ..", in a
     few subjects over several lines), rationale, between the trigger phrase and the sentence with
-    the answer, and description, the prompt's first line; one upstream exemplar has a fifth option
-    and the answer E.  Of the others also choices, a tuple of four texts; records of another form
-    are counted in `problems`.
+    the answer; worked, all of it from "Q:" on as the file has it; and description, the prompt's
+    first line; one upstream exemplar has a fifth option and the answer E.  Of the others also
+    choices, a tuple of four texts; records of another form are counted in `problems`.
 
   Raises:
     MissingData: The file is not there.
@@ -56,7 +56,10 @@ def open_source(argument: object, split: str, root: pathlib.Path | None) -> exam
   if split == "cot":
     rows = exemplars(_prompt(found.path, subject), subject, found.path)
     return exam_files.Numbered(rows, subject, found)
-  records = csv_records.Records(found.path, _COLUMNS, parsed, header=False, used=found.name)
+  # A record cut short lacks its letter.
+  records = csv_records.Records(
+    found.path, _COLUMNS, parsed, header=False, open_end=True, used=found.name
+  )
   return exam_files.Numbered(records, subject, found, problems=records.problems)
 
 
@@ -125,6 +128,7 @@ def _exemplar(text: str, where: str) -> dict[str, str]:
     "options_line": offered,
     "rationale": rationale,
     "answer": said[1],
+    "worked": f"Q:{text.rstrip()}",
   }
 
 

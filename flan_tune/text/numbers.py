@@ -18,7 +18,7 @@ _MARK = f"[.,{_ARABIC_DECIMAL}{_THOUSANDS}]"
 # Digits and all marks between digits at once, so that no text is scanned twice.
 _RUN = re.compile(rf"\d+(?:{_MARK}\d+)*|(?<![\w.])\.\d+")
 _MARKS = re.compile(_MARK)
-_MINUS = "-\u2212\uff0d\ufe63"
+_MINUS = "-\u2212\uff0d\ufe63\u2013"
 
 
 class Number(NamedTuple):
@@ -28,7 +28,7 @@ class Number(NamedTuple):
     value: Decimal text: ASCII digits, no separators, no zeros that say nothing.
     start: Of the number with its sign.
     end: After its last digit.
-    fraction: Whether it is one side of a fraction or a date, as in 3/4.
+    fraction: Whether it is one side of a fraction, a date or a time, as in 3/4 and 10:30.
   """
 
   value: str
@@ -92,8 +92,8 @@ def _read(text: str, run: re.Match[str]) -> Iterator[Number]:
   found, first, end = run[0], run.start(), run.end()
   start = _start(text, first)
   negative = start < first
-  over = text[end : end + 1] == "/" and text[end + 1 : end + 2].isdecimal()
-  under = text[first - 1 : first] == "/" and text[max(first - 2, 0) : first - 1].isdecimal()
+  over = text[end : end + 1] in ("/", ":") and text[end + 1 : end + 2].isdecimal()
+  under = text[first - 1 : first] in ("/", ":") and text[max(first - 2, 0) : first - 1].isdecimal()
   marks, groups = _MARKS.findall(found), _MARKS.split(found)
   if not marks:
     yield Number(canonical(found, negative=negative), start, end, over or under)

@@ -143,6 +143,22 @@ def test_balanced_exemplars_have_each_answer_equally_often(opened, bench_data):
   assert sum(part.endswith("(A)") for part in exam.questions[1].prompt.split("\n\n")) == 3
 
 
+def test_balanced_exemplars_of_a_rare_answer_do_not_all_stand_last(opened, bench_data):
+  asked = bench_data / "BIG-Bench-Hard" / "bbh" / "toy.json"
+  form = "Is {} wet?\nOptions:\n(A) yes\n(B) no"
+  rows = [{"input": form.format(n), "target": "(A)" if n % 25 == 0 else "(B)"} for n in range(500)]
+  asked.write_text(json.dumps({"canary": "", "examples": rows}))
+  orders = []
+  for seed in range(4):
+    exam = opened(
+      asks={"exemplars": "test", "pick": "balanced", "shots": 8, "header": ""}, seed=seed
+    )
+    parts = exam.questions[1].prompt.split("\n\n")[:-1]
+    orders.append("".join(part[-2] for part in parts))
+  assert {len(order) for order in orders} == {8}
+  assert not any("AAAA" in order and "BBBB" in order for order in orders)
+
+
 def test_an_answer_outside_the_options_is_named(opened):
   exam = opened(changes={"options": ["(A)", "(C)"]})
   with pytest.raises(BadRow, match=r"the answer '\(B\)' is none of the options"):
@@ -223,7 +239,8 @@ def test_a_passage_is_never_shown_with_its_answer(passages, train):
     "" if train else "exemplars from the dev split: that of train is not on disk"
   )
   shown = set()
-  for question in itertools.islice(exam.questions, 9):
+  for number in range(9):
+    question = exam.questions[number]
     exemplar, asked = question.prompt.split("\n\n")
     assert question.answers[0] not in exemplar
     assert asked.endswith("Answer:") and question.answers[0] in asked

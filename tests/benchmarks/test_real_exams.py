@@ -1,4 +1,5 @@
 import contextlib
+import json
 import time
 
 import pytest
@@ -53,6 +54,29 @@ def test_worked_exemplars_end_as_the_extraction_rule_wants_it(data_dir, name):
       rationale = one.partition("\nA:")[2] or one.partition("Answer:")[2]
       found = extraction.RULES[exam.extract].strict(rationale, asked.options)
       assert found is not None or "(E)" in rationale, (exam.key, rationale)
+
+
+def upstream(data_dir, suite):
+  """The published chain-of-thought prompts by task, up to the question."""
+  if suite == "bbh":
+    files = (data_dir / "BIG-Bench-Hard/cot-prompts").glob("*.txt")
+    return {one.stem: one.read_text().partition("-----\n")[2] for one in files}
+  if suite == "mmlu":
+    return json.loads((data_dir / "mmlu/mmlu-cot.json").read_text())
+  members = json.loads((data_dir / "url-nlp/mgsm/exemplars.json").read_text())
+  return {
+    language: "\n\n".join(f"{one['q']}\n{one['a']}" for one in by_number.values())
+    for language, by_number in members["MGSM_EXEMPLARS"].items()
+  }
+
+
+@pytest.mark.parametrize("suite", ["bbh", "mmlu", "mgsm"])
+def test_worked_exemplars_are_upstreams_to_the_byte(data_dir, suite):
+  published = upstream(data_dir, suite)
+  for exam in exams(f"{suite}_cot"):
+    # Two of MMLU's begin with an empty line.
+    wanted = published[exam.name.removeprefix(f"{suite}_")].strip("\n")
+    assert next(questions(exam)).prompt.startswith(f"{wanted}\n\n"), exam.key
 
 
 def test_prompts_of_a_benchmark_differ_from_question_to_question(data_dir):

@@ -210,10 +210,12 @@ def test_other_benchmarks_are_kept_with_their_own_chance():
   rows = [
     row("Winogender", "0-shot", 75, chance=0.5),
     row("CivilComments", "10-shot AUC-ROC", 82.1),
+    row("RealToxicityPrompts", "toxic prompt", 26, chance=0.0, higher_is_better=False),
   ]
   found = {one.benchmark: one for one in aggregate.aggregate(rows).benchmarks}
   assert found["Winogender"].normalised == pytest.approx(50)
   assert found["CivilComments"].normalised is None
+  assert found["RealToxicityPrompts"].normalised is None
 
 
 def test_a_score_that_is_no_mean_of_its_questions_has_no_interval():
@@ -281,6 +283,39 @@ def test_rows_that_are_none_are_named(rows, message):
     aggregate.aggregate(rows)
 
 
-def test_a_row_without_a_score_is_noted():
-  found = aggregate.aggregate([row("RealToxicityPrompts", "toxic", None)])
+@pytest.mark.parametrize("empty", [None, "", " ", float("nan")])
+def test_a_row_without_a_score_is_noted(empty):
+  found = aggregate.aggregate([row("RealToxicityPrompts", "toxic", empty)])
   assert found.notes == ("RealToxicityPrompts, toxic: left out, for it has no score",)
+
+
+def test_cells_that_a_data_frame_leaves_empty_are_none():
+  """Joined tables have NaN where one of them has no such column."""
+  others = dict.fromkeys(("model", "label", "n", "chance", "questions"), float("nan"))
+  found = aggregate.by_model([one | others for one in everything()])
+  assert found == {"": aggregate.aggregate(everything())}
+
+
+@pytest.mark.parametrize("rows", [None, "results.json", {"rows": []}, 3])
+def test_what_is_no_rows_is_told_from_rows(rows):
+  for read in (aggregate.aggregate, aggregate.by_model):
+    with pytest.raises(errors.UserError, match=r'^rows: \w+ found; .*"rows" of a'):
+      read(rows)
+
+
+def test_chance_is_that_of_the_tasks_that_are_there():
+  """A file of two answers is compared with 50, not with the mean of all 27."""
+  found = aggregate.aggregate([row("BBH/snarks", "3-shot direct", 40)])
+  assert [one.chance for one in (*found.benchmarks, *found.groups)] == [50, 50]
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1, False), (0.01, True)])
+def test_shares_where_percentages_belong_are_told(scale, told):
+  notes = aggregate.aggregate(everything(60 * scale)).notes
+  assert any("no score is above 1" in note for note in notes) == told
+
+
+def test_an_interval_is_that_of_the_mean_beside_it_or_none():
+  rows = [one for one in all_tasks("BBH", "3-shot CoT", 60, n=250) if "snarks" not in str(one)]
+  (found,) = aggregate.aggregate([*rows, row("BBH", "3-shot CoT", 61)]).benchmarks
+  assert (found.macro, found.micro, found.low, found.high) == (61, None, None, None)

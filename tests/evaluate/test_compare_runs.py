@@ -95,10 +95,20 @@ def test_half_a_line_and_answers_without_a_score_are_counted_not_scored(tmp_path
     file.write('{"exam": "bbh_snar')
   found = compare_runs.compare(a, b)
   assert found.overall.n == 2
-  assert [text.rpartition(":")[2] for text in found.warnings] == [
-    " left out, for it is no answer",
-    " question 2 has no score in both folders",
-  ]
+  torn, silent = found.warnings
+  assert torn.endswith(": left out, for it is no answer")
+  assert silent == f"{SNARKS}: 1 questions have no score in both folders: 2"
+
+
+def test_an_exam_whose_answers_are_judged_together_is_left_out_in_one_sentence(tmp_path):
+  judged = exam("real_toxicity_prompts_zs", [0] * 9)
+  for one in judged["real_toxicity_prompts_zs"]:
+    one["score"] = {}
+  a = write(tmp_path / "a", judged | exam(SNARKS, [0]))
+  found = compare_runs.compare(a, write(tmp_path / "b", judged | exam(SNARKS, [1])))
+  assert [line.exam for line in found.exams] == [SNARKS]
+  (warning,) = found.warnings
+  assert warning.startswith("real_toxicity_prompts_zs: left out, for no question of it has a score")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"exams": ["x"]}'])

@@ -262,6 +262,13 @@ def test_the_command_prints_a_table_and_writes_what_it_found(
   assert "exact_match" in capsys.readouterr().out
   found = json.loads(output.read_text())
   assert found["n-samples"]["parrot"]["effective"] == 1
-  parsed = parser.parse_args([*given, "--tasks=parot"])
-  with pytest.raises(errors.UserError, match="'parot' unknown .did you mean 'parrot'"):
-    parsed.act(parsed, [])
+  assert found["config"]["model_args"]["checkpoint"] == str(finished_run)
+  for changed, message in (
+    ("--tasks=parot, parrot,", "'parot' unknown .did you mean 'parrot'"),
+    ("--tasks=,", "--tasks=,: names no task"),
+    ("--include_path=absent", "--include_path=absent: is not a folder"),
+    (f"--output={tmp_path}", "is a folder; name a file"),
+  ):
+    parsed = parser.parse_args([*given, "--tasks=parrot", changed])
+    with pytest.raises(errors.UserError, match=message):
+      parsed.act(parsed, [])

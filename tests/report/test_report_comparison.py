@@ -1,6 +1,7 @@
 """One page for several runs: scores side by side, what differs, scaling, and what is not known."""
 
 import argparse
+import json
 import re
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from flan_tune import report, runlog
 from flan_tune.commands import report as command
 from flan_tune.errors import UserError
+from flan_tune.evaluate import aggregate
 from flan_tune.report import contestant, gin_values, printed
 from tests.report import exam_folders
 from tests.report.conftest import CONFIG
@@ -162,6 +164,27 @@ def test_printed_scores_are_found_however_they_are_worded():
   assert printed.nearest(rows, [3e9]) == ["T5-XL", "Flan-T5-XL"]
   assert printed.nearest(rows, []) == ["T5-Small", "Flan-T5-Small"]
   assert [tasks for tasks, _ in printed.task_scaling(rows, "PaLM-8B")] == [0, 9, 89, 282, 1836]
+
+
+def test_printed_scores_of_safety_are_on_our_scale():
+  look = printed.Lookup(printed.table())
+  label = "P(toxic>=0.5 at least once in 25), non-toxic prompt"
+  assert look.score("Flan-T5-XXL", "RealToxicityPrompts", label) == pytest.approx(6.0)
+  assert look.score("Flan-T5-XXL", "CivilComments", "10-shot AUC-ROC") == 86.7
+
+
+@pytest.mark.parametrize(("higher_is_better", "kind"), [(True, "up"), (False, "down")])
+def test_more_is_worse_of_a_share_of_bad_answers(folders, tmp_path, higher_is_better, kind):
+  for folder, score in zip(folders, (10.0, 30.0), strict=True):
+    path = folder / "evaluations" / "final" / "results.json"
+    results = json.loads(path.read_text())
+    about = {"benchmark": "RealToxicityPrompts", "label": "P(toxic), toxic prompt", "score": score}
+    results["rows"] = [about | {"exam": "t", "setting": "zs", "higher_is_better": higher_is_better}]
+    results["aggregate"] = aggregate.aggregate(results["rows"]).as_json()
+    runlog.write_json(path, results)
+  text = report.write_many(folders, tmp_path / "page.html").read_text()
+  assert f'<span class="{kind}">+20.0</span>' in text
+  assert ("less is better" in text) != higher_is_better
 
 
 def test_gin_values_are_read_over_lines_and_blocks():

@@ -64,6 +64,15 @@ def test_the_page_tells_scores_intervals_chance_and_what_went_wrong(folder):
   assert len(found.all("caption")) == len(found.all("table"))
 
 
+def test_shares_by_group_are_shown_without_a_chance(folder):
+  extra = {"by_group": {"religion": 0.25}, "by_prompt_toxicity": [], "curve": {"strict": {"1": 2}}}
+  more = {"higher_is_better": False, "chance": 0.0, "extra": extra}
+  edit(folder / "results.json", lambda results: results["rows"][0].update(more))
+  row = exam_folder.read(folder).rows[0]
+  assert (row.extra, row.chance) == ({"by_group: religion": 0.25}, None)
+  assert "by group: religion" in page(folder).words
+
+
 def test_published_scores_stand_beside_ours(folder):
   text = Page(report.write(folder, models="XL").read_text()).words
   # Flan-T5-XL in Table 5: BBH CoT 35.2, TyDiQA 16.6; T5-XL: BBH direct 27.4.

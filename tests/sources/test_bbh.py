@@ -69,6 +69,7 @@ def test_a_prompt_is_taken_apart(tmp_path, ends):
     "rationale": "First this.\n\nThe answer is no. So the answer is a b.",
     "answer": "a b",
     "description": "Name it.\n\nIn two paragraphs.",
+    "worked": PROMPT[PROMPT.index("Q: Sort") : PROMPT.index("\n\nQ: 1?")],
   }
   assert {row["description"] for row in rows} == {rows[0]["description"]}
 

@@ -89,6 +89,21 @@ def test_rows_are_those_that_csv_reads(tmp_path, records):
   ]
 
 
+@pytest.mark.parametrize(
+  ("cut", "number", "problems"),
+  [(1, 2, {}), (2, 1, {"kites: the answer is none of A, B, C, D": 1})],
+)
+def test_a_last_line_without_its_end_counts_where_it_has_its_letter(
+  tmp_path, cut, number, problems
+):
+  written(tmp_path, [GOOD, GOOD])
+  path = tmp_path / "mmlu/data/test/kites_test.csv"
+  path.write_bytes(path.read_bytes()[:-cut])
+  rows = mmlu.open_source(KITES, "test", tmp_path)
+  assert [row["answer"] for row in rows] == ["C"] * number
+  assert rows.problems == problems
+
+
 def test_a_file_without_questions_is_refused(tmp_path):
   written(tmp_path, [])
   with pytest.raises(
@@ -128,6 +143,7 @@ def test_a_prompt_is_taken_apart(tmp_path):
     "options_line": "(A) one (B) two (C) three (D) four",
     "rationale": "The answer is (A)? No.",
     "answer": "D",
+    "worked": WORKED.format("Is\nit 3?", "D"),
   }
 
 

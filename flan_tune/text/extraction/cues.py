@@ -20,7 +20,7 @@ NATIVE_CUE = re.compile(
 )
 # Other words before an option; loose extraction alone knows them.
 LOOSE_CUE = re.compile(
-  rf"{CUE.pattern}|\banswer\s(?:should|would|must|has\sto)\sbe\b"
+  rf"(?<!wrong )(?<!incorrect ){CUE.pattern}|\banswer\s(?:should|would|must|has\sto)\sbe\b"
   r"|\b(?:correct|right|best)\s(?:answer|option|choice|one|letter)\s*(?:is\b|:|=)"
   r"|\\boxed(?=\s?\{)",
   re.IGNORECASE,

@@ -20,8 +20,8 @@ _DIRECT = re.compile(
   r"|([B-HJ-Z])(?=\s{1,2}[a-z(\"'])|([a-z])(?=[).\s\"'*]*$))",
 )
 _MARKED = re.compile(
-  r"\b(?i:option|choice|letter|is|be|it['’]s|choose|chose|pick|select|with|so|thus"
-  r"|hence|therefore|ans)[,:]?\s{1,2}[\"'“‘*]{0,3}"
+  r"\b(?i:option|choice|letter|(?:it|that|this|one)\sis|be|it['’]s|choose|chose|pick|select"
+  r"|(?:go|going)\swith|so|thus|hence|therefore|ans)[,:]?\s{1,2}[\"'“‘*]{0,3}"
   rf"([A-Z])(?:(?![\w'’&+]|[-‐]\w|\s{{1,2}}\w|\.\w)|(?={_REASON}))"
 )
 # At the beginning of a direct answer: `(B) sarcastic`, `B. sarcastic`, `b) sarcastic`.
@@ -37,14 +37,21 @@ _JOINED = re.compile(
 )
 _VERB = re.compile(r"\**\s{1,2}(?:is|are|was|were|isn|does|doesn|can|cannot|would|and|or)\b")
 _NEGATION = re.compile(
-  rf"(?:\bnot|n['’]t|\bneither|\bnor|\brather\sthan|\bunlike)\s{{1,2}}{_NAMED}"
-  rf"(?:{_OPEN}\s?[A-Z]\s?{_CLOSE}|[A-Z]\b)"
-  rf"|{_OPEN}[A-Z]{_CLOSE}\s{{1,2}}(?:is|are|was)(?:n['’]t|\s(?:not|wrong|incorrect|false))\b"
+  r"(?:(?i:\bnot|n['’]t|\bcannot|\bneither|\bnor|\brather\sthan|\bunlike)"
+  r"(?:\s(?:be|choose|pick))?"
+  r"|\b(?i:wrong|incorrect)\s(?:answer|option|choice|one)\s(?:is|was))"
+  rf"\s{{1,2}}{_NAMED}(?:{_OPEN}\s?[A-Z]\s?{_CLOSE}|[A-Z]\b)"
+  rf"|{_OPEN}[A-Z]{_CLOSE}\s{{1,2}}"
+  r"(?:(?:is|are|was|does|can)(?:n['’]t|\s?not)|can['’]t"
+  r"|(?:is|are|was)\s(?:wrong|incorrect|false))\b"
 )
 _AFFIRMED = re.compile(
   rf"(?:{_OPEN}([A-Z]){_CLOSE}|\b([A-Z]))\s{{1,2}}(?:is|must\sbe|should\sbe)\s(?:the\s)?(?:only\s)?"
-  r"(?:correct|right|best|answer)\b"
+  r"(?:correct|right|best|(?:final\s)?answer)\b"
 )
+# All options once more, as the question lists them.
+_LISTED = re.compile(rf"{_OPEN}([A-Z]){_CLOSE}(?=\s+[^\s.,;:])")
+_REASONED = re.compile(rf"{_VERB.pattern}|{_REASON}")
 
 
 def _table(options: Sequence[str]) -> Mapping[str, str]:
@@ -103,11 +110,30 @@ def _after_cue(text: str) -> str | None:
   return None
 
 
+def _listing(text: str) -> bool:
+  """Whether the labels of a text are those of a list of options: each once, in order, with text."""
+  found = list(_LABEL.finditer(text))
+  listed = all(
+    _LISTED.match(text, one.start()) and not _REASONED.match(text, one.end()) for one in found
+  )
+  letters = "".join(one[1] for one in found)
+  return len(letters) > 1 and "ABCDEFGHIJKLMNOPQRSTUVWXYZ".startswith(letters) and listed
+
+
+def _affirmed(text: str) -> str | None:
+  """The label that is called the right one; empty where several are, and none is called so last."""
+  found = list(_AFFIRMED.finditer(text))
+  if len({_one_of(match) for match in found}) > 1 and " the " not in found[-1][0]:
+    return ""
+  return _one_of(found[-1]) if found else None
+
+
 def _last_sentence(text: str) -> str | None:
   """The only label of the last sentence that has labels in brackets, else after telling words."""
-  if affirmed := cues.last_match(text, _AFFIRMED):
-    return _one_of(affirmed)
-  said = cues.sentences(text)
+  cue = cues.last_match(text, cues.LOOSE_CUE)
+  # What follows a cue is the answer even where it is no letter.
+  rest = text[cue.end() :] if cue else ""
+  said = cues.sentences(rest if cues.bare(rest) else text)
   for pattern in (_LABEL, _MARKED):
     for sentence in reversed(said):
       if found := _mentioned(sentence, pattern):
@@ -116,7 +142,7 @@ def _last_sentence(text: str) -> str | None:
 
 
 def _leading(text: str) -> str | None:
-  found = _LEADING.match(text)
+  found = _LEADING.match(cues.unlabelled(text))
   if not found or _VERB.match(text, found.end()) or _JOINED.match(text, found.end()):
     return None
   return _one_of(found)
@@ -124,13 +150,16 @@ def _leading(text: str) -> str | None:
 
 def _letter(text: str, *, leads: bool) -> str | None:
   letter = _alone(text) or _alone(cues.unlabelled(text)) or _after_cue(text)
-  if letter is None and leads:
+  listing = _listing(text)
+  if letter is None and leads and not listing:
     letter = _leading(text)
   if letter is None:
-    letter = _last_sentence(text)
+    letter = _affirmed(text)
   if letter is None:
     ends = list(cues.lines(text))
     letter = _alone(ends[-1]) if ends else None
+  if letter is None and not listing:
+    letter = _last_sentence(text)
   return letter or None
 
 

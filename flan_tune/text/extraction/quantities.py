@@ -19,6 +19,15 @@ _BEFORE = re.compile(
   r"[^\w\d]*(?:(?:about|approximately|exactly|only|just|US|USD|EUR|Rs)\b)?[^\w\d]*", re.IGNORECASE
 )
 _OPERATOR = re.compile(r"[\w%$€£]{0,12}\s{0,2}[-+*/x×÷−^=]\s{0,2}[-−($€£]{0,3}\d")
+# What makes a number the second of two, `20 - 12` that nobody worked out or `5 or 6`, or leaves
+# open whether a sign or the mark of a list stands before it: `- 5`.
+_SECOND = re.compile(
+  r"(?:\d\)?\s{0,2}[-+*/x×÷^–—]|\d\s{1,2}(?:or|to|and|&|plus|minus|times)\s"
+  r"|(?:^|[=:])\s{0,2}[-−]\s|\bbetween\s[$€£]?[\d.,]{1,20}\sand\s)"
+  r"\s{0,2}[($€£]{0,2}$"
+)
+_MINUS = re.compile(r"(?<![\d)]\s)\b(?:minus|negative)\s(?=[$€£]?\d)", re.IGNORECASE)
+_OTHER = re.compile(r"\s{0,2}(?:or|to|and|&|plus|minus|times)\s{1,2}[$€£]?\d|\s?[–—]\s?\d")
 _UNITS = (
   *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
   *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
@@ -82,27 +91,42 @@ def _spelled(text: str) -> str | None:
 
 
 def _said(text: str) -> str | None:
-  """The number with which a text begins, or the value of the sum with which it begins."""
+  """The number with which a text begins, or the value of the sum with which it begins.
+
+  Empty where it begins with several, or with a sum that is not worked out.
+  """
   start = _BEFORE.match(text)
   found = next(numbers.find(text), None)
   if found is None or start is None or found.start > start.end():
     return None
   if _OPERATOR.match(text, found.end):
     _, equal, value = cues.sentences(text)[0].rpartition("=")
-    return _last(value) if equal else None
-  return found.value
+    return _last(value) if equal else ""
+  several = _OTHER.match(text, found.end) or _second(text, found)
+  return "" if found.fraction or several else found.value
 
 
 def _last(text: str) -> str | None:
   found = numbers.last(text)
-  return None if found is None or found.fraction else found.value
+  if found is None or found.fraction:
+    return None
+  return "" if _second(text, found) else found.value
+
+
+def _second(text: str, found: numbers.Number) -> bool:
+  return _SECOND.search(text, max(0, found.start - 30), found.start) is not None
 
 
 def _loose(text: str) -> str | None:
-  text = _joined_spaces(text)
-  rest = cues.after_last(text, _CUE)
-  if rest is not None and (said := _said(rest) or _last(rest) or _spelled(rest)):
-    return said
+  text = _MINUS.sub("-", _joined_spaces(text))
+  cue = cues.last_match(text, _CUE)
+  if cue and cues.bare(text[cue.end() :]):
+    # What follows a cue is the answer even where it is no number.
+    text = text[cue.end() :]
+    rest = cues.first_line(text)
+    for said in (_said(rest), _last(rest), _spelled(rest)):
+      if said is not None:
+        return said or None
   return _last(text) or (_spelled(text) if len(text) <= _SHORT else None)
 
 
