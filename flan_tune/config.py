@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import gin
@@ -275,13 +275,21 @@ def resolved(what: type[T], files: Sequence[str], bindings: Sequence[str]) -> tu
     # As one text: gin would look for included files in its own way, and complain as it searches.
     texts = [f"from __gin__ import {_DYNAMIC.rpartition('.')[2]}"]
     gin.parse_config("\n".join([*texts, *(source.text for source in sources), *overrides]))
-    run = gin.get_configurable(what)()
+    run = _configurable(what, files)()
   except errors.UserError as error:
     told = str(error).split("\n  In call")[0]
     raise errors.UserError(bindings_lib.with_macros(told, bound)) from None
   except (ValueError, TypeError, SyntaxError, RuntimeError) as error:
     raise errors.UserError(_sentence(error)) from None
   return run, gin.config_str(max_line_length=100)
+
+
+def _configurable(what: type[T], files: Sequence[str]) -> Callable[[], T]:
+  try:
+    return gin.get_configurable(what)
+  except ValueError:  # nothing imports its module
+    told = ", ".join(files)
+    raise errors.UserError(f"--gin_file={told}: configures no {what.__name__}") from None
 
 
 def _imports(statements: Sequence[Any]) -> dict[str, str]:

@@ -152,7 +152,7 @@ class _Line(NamedTuple):
 
   def share(self) -> float:
     """The part done, 0..1."""
-    return min(1.0, self.step / self.total) if self.total else 1.0
+    return min(1.0, self.step / self.total) if self.total else 0.0  # not known yet
 
   def plain(self) -> str:
     """The whole line without a bar, for logs."""

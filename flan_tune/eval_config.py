@@ -70,6 +70,8 @@ class Evaluate:
       raise errors.UserError("--checkpoint: names the model to score; or --compare, or --list")
     if not found.listed():
       raise errors.UserError("--suite: names what to score on, such as flan_eval; see --list")
+    if found.output == "":
+      raise errors.UserError("--output: is empty; name a folder or leave it out")
     return found
 
   def listed(self) -> list[str]:

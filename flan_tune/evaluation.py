@@ -22,6 +22,8 @@ FOLDER = "evaluations"  # of a run, or beside where one stands
 # Questions of each training task, unless a limit is given: they have thousands of unseen rows.
 TASK_LIMIT = 100
 _CHOICES = {"split", "setting", "shots", "seed", "seen"}
+# Arguments of `evaluate` that are no options.
+_BESIDE = {"shard", "progress", "strict", "toxic"}
 _NAMES_SHOWN = 4  # in the name of a folder
 
 
@@ -97,14 +99,15 @@ def evaluate(
     "environment": runlog.environment(devices=[one.device_kind for one in jax.devices()]),
   }
   folder = None if output is None else pathlib.Path(output)
-  with _bar(shown=progress) as tell:
-    found = engine.answer(opened.exams, ready, asking, folder=folder, progress=tell, **told)
-  if folder is not None and not found.remaining:
-    document = json.loads((folder / manifest.RESULTS).read_text(encoding="utf-8"))
-    _report(folder)
-    _write_waiting(opened.exams, found, told["known"], folder)
-  else:
-    document = outcomes.document(opened.exams, found, asking.lasting(), **told)
+  with _writing(folder):
+    with _bar(shown=progress) as tell:
+      found = engine.answer(opened.exams, ready, asking, folder=folder, progress=tell, **told)
+    if folder is not None and not found.remaining:
+      document = json.loads((folder / manifest.RESULTS).read_text(encoding="utf-8"))
+      _report(folder)
+      _write_waiting(opened.exams, found, told["known"], folder)
+    else:
+      document = outcomes.document(opened.exams, found, asking.lasting(), **told)
   return Evaluation(document, found.records, found.remaining, folder)
 
 
@@ -125,8 +128,12 @@ def of_checkpoint(
     path: As `ft.load` takes it, and so `step`, `vocabulary` and `dtype`.
     mesh: Of devices, as in "data=4,model=2"; by default all of them for data.
   """
-  ready = pretrained.load(path, step=step, vocabulary=vocabulary, dtype=dtype)
+  # Before a large model is read.
+  exams.check(names, options.get("setting"))
+  _asking({name: value for name, value in options.items() if name not in _BESIDE})
   store = whole.open_store(path, step=step)
+  # The very same one: a run that goes on may write a newer one meanwhile.
+  ready = pretrained.load(store.path, vocabulary=vocabulary, dtype=dtype)
   told = {"name": _named(path), "step": store.step} | identity(ready)
   if output is None:
     output = folder_of(path, names, told, options)
@@ -138,7 +145,7 @@ def folder_of(
   path: str, names: Sequence[str], checkpoint: Mapping[str, Any], options: Mapping[str, Any]
 ) -> pathlib.Path:
   """Where an evaluation goes unless told otherwise: the same command finds its folder again."""
-  free = ("batch_size", "shard", "progress", "strict", "toxic")
+  free = {"batch_size", *_BESIDE}
   lasting = {name: value for name, value in options.items() if name not in free}
   text = json.dumps([list(names), lasting, checkpoint], sort_keys=True, default=str)
   folder = pathlib.Path(path)
@@ -195,9 +202,7 @@ def _sorted(
   options: Mapping[str, Any], ready: Predictor, shard: tuple[int, int]
 ) -> tuple[exams.Choice, engine.Options]:
   """Options by who takes them."""
-  asking = {field.name for field in dataclasses.fields(engine.Options)} - {"shard"}
-  for name in options:
-    errors.one_of(name, _CHOICES | asking, "option")
+  asking = _asking(options, shard)
   most = TASK_LIMIT if options.get("limit") is None else None
   budget = options.get("max_input_tokens")
   choice = exams.Choice(
@@ -206,8 +211,36 @@ def _sorted(
     count_tokens=None if budget is None else ready.count_tokens,
     budget=budget,
   )
-  wanted = {name: options[name] for name in asking & set(options)}
-  return choice, engine.Options(**wanted, shard=shard)
+  return choice, asking
+
+
+def _asking(options: Mapping[str, Any], shard: tuple[int, int] = (0, 1)) -> engine.Options:
+  known = {field.name for field in dataclasses.fields(engine.Options)} - {"shard"}
+  for name in options:
+    errors.one_of(name, _CHOICES | known, "option")
+  return engine.Options(**{name: options[name] for name in known & set(options)}, shard=shard)
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path | None) -> Iterator[None]:
+  """Tells in a sentence what keeps the folder from being written."""
+  if folder is not None:
+    if (folder / runlog.METRICS).is_file():
+      raise errors.UserError(f"{folder}: holds a training run; name another folder for its scores")
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      told = f"{folder}: cannot be made into a folder for results: {error.strerror}"
+      raise errors.UserError(told) from None
+  try:
+    yield
+  except BrokenPipeError:  # of the terminal's, not of the folder
+    raise
+  except OSError as error:
+    what = error.filename or folder
+    raise errors.UserError(
+      f"{what}: {error.strerror or error}; what was answered is kept, the same command goes on"
+    ) from None
 
 
 @contextlib.contextmanager

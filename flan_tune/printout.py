@@ -14,6 +14,7 @@ from flan_tune.report.visible import shortened, visible
 
 _PLAIN_WIDTH = 140  # columns assumed where there is no terminal to ask
 _SHOWN = 10  # notes, missing benchmarks
+_FEW = 20  # a resample of fewer questions varies less than new ones would
 _LINES, _CHARACTERS = 6, 400  # of a flipped question and its answers
 
 
@@ -71,11 +72,11 @@ def _shared(told: Iterable[tuple[str, str]]) -> list[str]:
   ]
 
 
-def _list(title: str, texts: Sequence[str]) -> None:
+def _list(title: str, texts: Sequence[str], *, rest: str = ", in results.json") -> None:
   for text in texts[:_SHOWN]:
     console.say(f"{title}: {visible(text)}")
   if len(texts) > _SHOWN:
-    console.say(f"{title}: {len(texts) - _SHOWN:,} more, in results.json")
+    console.say(f"{title}: {len(texts) - _SHOWN:,} more{rest}")
 
 
 def comparison(found: compare_runs.Comparison, *, flips: int) -> None:
@@ -91,8 +92,12 @@ def comparison(found: compare_runs.Comparison, *, flips: int) -> None:
     console.say(f"{letter}: {folder}")
   screen.print(table)
   for letter, only in zip("AB", (found.only_a, found.only_b), strict=True):
-    _list(f"Only in {letter}", only)
-  _list("Note", found.warnings)
+    _list(f"Only in {letter}", only, rest="")
+  _list("Note", found.warnings, rest="")
+  if few := sum(line.n < _FEW for line in found.exams):
+    console.say(
+      f"Note: {few:,} exams of fewer than {_FEW} questions, whose intervals and p are too small"
+    )
   for flip in found.flips[:flips]:
     _flip(flip)
   if len(found.flips) > flips:
@@ -160,6 +165,7 @@ def _cells(
   for row in scored:
     for reading, value in list(row["scores"].items())[1:]:
       others.setdefault(reading, []).append(value)
+  chances = [100 * row["chance"] for row in rows if row.get("higher_is_better", True)]
   cells = [
     name,
     label,
@@ -168,7 +174,7 @@ def _cells(
     _mean([row["score"] for row in scored]),
     f"{ends[0]:.1f}-{ends[1]:.1f}" if ends else "",
     ", ".join(f"{reading} {_mean(values)}" for reading, values in others.items()),
-    _mean([100 * row["chance"] for row in rows]),
+    _mean(chances) if chances else "",
     _told(rows),
   ]
   return [Text(visible(cell)) for cell in cells]

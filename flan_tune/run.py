@@ -40,6 +40,7 @@ class Session:
   """What a training process holds while it runs; the hooks below act on it.
 
   Attributes:
+    watched: Of whose losses every EVAL_PERIOD steps are logged.
     held_out: What is asked every EVAL_PERIOD steps.
     best: Score and step of the best checkpoint so far.
     base: Of the parameters that do not learn, as `assembly.Start` has it.
@@ -55,6 +56,7 @@ class Session:
   best: tuple[float, int] | None
   base: Mapping[str, Any] | None
   saved: int | None = None
+  watched: list[Exam] = dataclasses.field(default_factory=list)
   held_out: list[Exam] = dataclasses.field(default_factory=list)
 
 
@@ -86,6 +88,7 @@ def train(run: config_lib.Run, text: str) -> pathlib.Path:
   source = assembly.open_feed(run.data, plan, vocabulary, network.features, start.data)
   ready = model.Model(network, start.state.whole(), vocabulary).on(mesh, placed=True)
   held_out = scorecard.held_out_exams(run, ready)
+  watched = scorecard.watched_exams(run, ready, plan)
   # Only now, so that a start with other settings leaves a run as it was, and none begun.
   if not (folder / pretrained.VOCABULARY).exists():
     (folder / pretrained.VOCABULARY).write_bytes(vocabulary.model)
@@ -98,10 +101,9 @@ def train(run: config_lib.Run, text: str) -> pathlib.Path:
   ):
     session = Session(run, folder, source, ready, log, progress, best=start.best, base=start.base)
     session.saved = None if start.data is None else step
-    session.held_out = held_out
+    session.held_out, session.watched = held_out, watched
     progress.note("compiling")
-    # A run that ended early has ended: its folder's best checkpoint says so.
-    state = start.state if _is_enough(session, step) else _fit(session, start, tx, mesh)
+    state = _at_the_end(session, start, tx, mesh)
   scorecard.write_data(folder, plan, source.counts)
   scorecard.finish(
     run,
@@ -159,13 +161,21 @@ def _write_facts(
   scorecard.write_data(folder, plan)
 
 
+def _at_the_end(session: Session, start: assembly.Start, tx: Any, mesh: Any) -> step_lib.TrainState:
+  # A run that ended early has ended: its folder's best checkpoint says so.
+  if _is_enough(session, step := int(start.state.step)):
+    session.progress.print(f"Training has ended at step {step}: {_enough(session)}.")
+    return start.state
+  return _fit(session, start, tx, mesh)
+
+
 def _fit(session: Session, start: assembly.Start, tx: Any, mesh: Any) -> step_lib.TrainState:
   run = session.run
   recorder = hooks.Recorder(run.train.log_period, functools.partial(_record, session))
   save = functools.partial(_save, session)
   stop = hooks.StopOnSignal(save, recorder)
   loss_fn = functools.partial(session.model.network.loss, **dataclasses.asdict(run.loss))
-  period = run.evaluation.period if session.held_out else 0
+  period = run.evaluation.period if session.held_out or session.watched else 0
   try:
     with stop:
       return loop.fit(
@@ -239,9 +249,15 @@ def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> bool:
   """
   session.progress.note("evaluating")
   ready = session.model.with_params(state.whole())
+  for exam, loss, n in scorecard.watched_losses(session.run, ready, session.watched):
+    session.log.evaluation(
+      step, task=exam.name, group=exam.suite, held_out=False, setting=exam.setting, loss=loss, n=n
+    )
+  if not session.held_out:
+    return False
   rows, losses = scorecard.score(session.run, ready, session.held_out)
   for row in rows:
-    loss = losses.get(row["exam"])
+    loss = losses.get(row["key"])
     session.log.evaluation(
       step,
       task=row["exam"],
@@ -253,16 +269,15 @@ def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> bool:
       **({} if loss is None else {"loss": loss}),
     )
   average = tuning.normalised(rows)
-  session.log.event(step, "evaluated", f"normalised average {average:.2f}", average=average)
-  if session.best is None or average > session.best[0]:
+  told = "no task has a score" if average is None else f"normalised average {average:.2f}"
+  session.log.event(step, "evaluated", told, average=average)
+  if average is not None and (session.best is None or average > session.best[0]):
     session.best = (average, step)
     _save(session, step, state)
   ended = _is_enough(session, step)
   if ended:
-    best = session.best
-    told = f"no better average than {best[0]:.2f} of step {best[1]} for EVAL_PATIENCE evaluations"
-    session.log.event(step, "ended early", told)
-    session.progress.print(f"Step {step}: {told}; training ends.")
+    session.log.event(step, "ended early", _enough(session))
+    session.progress.print(f"Step {step}: {_enough(session)}; training ends.")
   return ended
 
 
@@ -271,3 +286,8 @@ def _is_enough(session: Session, step: int) -> bool:
   if evaluation.patience is None or best is None or not session.held_out:
     return False
   return step - best[1] >= evaluation.patience * evaluation.period
+
+
+def _enough(session: Session) -> str:
+  best, step = session.best or (0.0, 0)
+  return f"no better average than {best:.2f} of step {step} for EVAL_PATIENCE evaluations"

@@ -1,36 +1,93 @@
 """What a run is judged by: exams, scores before and after tuning, the report."""
 
+import collections
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from flan_tune import cards, console, model, report, runlog
 from flan_tune import config as config_lib
-from flan_tune import console, model, report, runlog
 from flan_tune.benchmarks import library
 from flan_tune.benchmarks.exam import Exam
 from flan_tune.data import feed, mixing
-from flan_tune.evaluate import engine, exams, outcomes, tuning
+from flan_tune.evaluate import asking, engine, exams, outcomes, tuning
+
+_NAMED = 12  # of what is missing
+# Tasks of each group, and examples of each, whose losses are followed while training.
+_WATCHED, _WATCHED_EXAMPLES = 16, 4
 
 
 def held_out_exams(run: config_lib.Run, ready: model.Model) -> list[Exam]:
-  """What is asked every EVAL_PERIOD steps: few-shot questions of the held-out tasks."""
+  """What is asked every EVAL_PERIOD steps: few-shot questions of the held-out tasks.
+
+  Says which of them cannot be asked.
+
+  Raises:
+    UserError: An unknown name, or none of them can be asked.
+  """
   names = _held_out(run)
+  exams.check(names)  # the table at the end asks them even where EVAL_PERIOD is 0
   if not names or not run.evaluation.period:
     return []
   found = _exams(run, ready, names, "fs_opt", held_out=run.data.mixture not in names)
-  return [exams.remembered(exam) for exam in found]
+  exams.require(found, f"EVAL_MIXTURE = {run.evaluation.held_out!r}")
+  for one in found.missing[:_NAMED]:
+    console.say(f"Missing, not evaluated: {one.name} ({one.path or one.how}).")
+  if len(found.missing) > _NAMED:
+    console.say(f"{len(found.missing) - _NAMED:,} more of EVAL_MIXTURE are missing.")
+  return [exams.remembered(exam) for exam in found.exams]
+
+
+def watched_exams(run: config_lib.Run, ready: model.Model, plan: mixing.Plan) -> list[Exam]:
+  """Of each group of the mixture some tasks, whose losses on unseen examples are followed."""
+  if not run.evaluation.period:
+    return []
+  groups: dict[str, list[str]] = {}
+  for card in map(cards.load().tasks.__getitem__, plan.task_rates()):
+    if card.group != cards.CORPUS:  # a text has no question
+      groups.setdefault(card.group, []).append(card.name)
+  names = [name for found in groups.values() for name in found[:: -(-len(found) // _WATCHED)]]
+  found = _exams(run, ready, names, "zs_opt", held_out=False)
+  return [exams.remembered(exam) for exam in found.exams]
+
+
+def watched_losses(
+  run: config_lib.Run, ready: model.Model, watched: Sequence[Exam]
+) -> list[tuple[Exam, float, int]]:
+  """Loss in nats per target token, and the number of examples, of each exam."""
+  asked = asking.gather(watched, engine.Options(limit=_WATCHED_EXAMPLES)).asked
+  pairs = [(one.exam.key, one.question.prompt, one.question.facts["targets"]) for one in asked]
+  losses = _losses(run, ready, pairs)
+  counts = collections.Counter(key for key, _, _ in pairs)
+  return [(e, losses[e.key], counts[e.key]) for e in watched if e.key in losses]
+
+
+def _losses(
+  run: config_lib.Run, ready: model.Model, pairs: Sequence[tuple[str, str, str]]
+) -> dict[str, float]:
+  """By key, of (key, prompt, target); prompts are cut as for the answers."""
+  judged = ready.judge(
+    [(prompt, target) for _, prompt, target in pairs],
+    batch_size=run.evaluation.batch_size,
+    max_input_tokens=run.data.lengths["inputs"],
+    long="cut",
+  )
+  sums: dict[str, np.ndarray] = {}
+  for (key, _, _), one in zip(pairs, judged, strict=True):
+    sums[key] = sums.get(key, np.zeros(2)) + (-one.log_prob, len(one.log_probs))
+  return {key: float(total / count) for key, (total, count) in sums.items()}
 
 
 def final_exams(run: config_lib.Run, ready: model.Model) -> list[Exam]:
   """Unseen zero-shot examples of the trained tasks, and both kinds of the held-out ones."""
-  found = _exams(run, ready, [run.data.mixture], "zs_opt", held_out=False)
+  found = _exams(run, ready, [run.data.mixture], "zs_opt", held_out=False).exams
   names = [name for name in _held_out(run) if name != run.data.mixture]
   for setting in ("zs_opt", "fs_opt"):
-    found += _exams(run, ready, names, setting, held_out=True) if names else []
+    found += _exams(run, ready, names, setting, held_out=True).exams
   return list({exam.key: exam for exam in found}.values())
 
 
@@ -40,7 +97,7 @@ def _held_out(run: config_lib.Run) -> list[str]:
 
 def _exams(
   run: config_lib.Run, ready: model.Model, names: list[str], setting: str, *, held_out: bool
-) -> list[Exam]:
+) -> exams.Opened:
   choice = exams.Choice(
     setting=setting,
     seed=run.data.seed,
@@ -54,26 +111,28 @@ def _exams(
     exams.open_exams([name], choice if name in benchmarks else of_cards, held_out=held_out)
     for name in names
   ]
-  return [exam for one in opened for exam in one.exams]
+  return exams.Opened(
+    [exam for one in opened for exam in one.exams],
+    [missing for one in opened for missing in one.missing],
+  )
 
 
 def score(
   run: config_lib.Run, ready: model.Model, asked: Sequence[Exam]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-  """Scores of exams, as `outcomes.table` has them, and their losses in nats per target token."""
+  """Scores of exams, as `outcomes.table` has them, and losses by key in nats per target token."""
   limit = run.evaluation.steps * run.evaluation.batch_size
   taken = _taken(run, ready, asked, limit)
   pairs = [
-    (record["exam"], record["prompt"], record["facts"].get("targets") or record["target"])
+    (_key(record), record["prompt"], record["facts"].get("targets") or record["target"])
     for record in taken.records
     if record["target"]
   ]
-  sums: dict[str, np.ndarray] = {}
-  judged = ready.judge([(prompt, target) for _, prompt, target in pairs])
-  for (task, _, _), one in zip(pairs, judged, strict=True):
-    sums[task] = sums.get(task, np.zeros(2)) + (-one.log_prob, len(one.log_probs))
-  losses = {task: float(total / count) for task, (total, count) in sums.items()}
-  return [dict(row) for row in taken.rows], losses
+  return [dict(row) for row in taken.rows], _losses(run, ready, pairs)
+
+
+def _key(record: Mapping[str, Any]) -> str:
+  return f"{record['exam']}_{record['setting']}"
 
 
 def _taken(

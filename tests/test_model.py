@@ -295,21 +295,6 @@ def test_generate_refuses_what_it_cannot_read_or_write(tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_evaluate_writes_scores_and_samples(finished_run, tmp_path, capsys):
-  arguments = ["evaluate", "--checkpoint", str(finished_run), "--tasks", "playground_cot"]
-  arguments += ["--limit", "2", "--max_tokens", "4", "--output", str(tmp_path)]
-  assert cli.main(arguments) == 0
-  assert "playground_units" in capsys.readouterr().out
-  scores = json.loads((tmp_path / "scores.json").read_text())
-  rows = scores["rows"]
-  assert all(row["n"] == 2 and 0 <= row["after"] <= 1 for row in rows)
-  samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-  assert len(samples) == 2 * len(rows)
-  # There is one model here: its scores must not stand a second time as those of an untuned one.
-  assert all(entry["before"] is None for entry in (*rows, *scores["summary"], *samples))
-  assert all(sample["right_before"] is None for sample in samples)
-
-
 def test_a_run_leaves_everything_the_readme_lists(finished_run):
   present = {path.name for path in finished_run.iterdir()}
   assert present >= {

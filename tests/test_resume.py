@@ -134,3 +134,38 @@ def test_workers_do_not_change_the_run(uninterrupted, tmp_path, users_environmen
   _run(folder, users_environment, NUM_WORKERS=1)
   _assert_same_end(folder, uninterrupted)
   assert os.path.exists(folder / "config.gin")
+
+
+def _logged(folder: pathlib.Path, kind: str) -> list[dict]:
+  lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+  return [one for one in lines if one["kind"] == kind]
+
+
+@pytest.mark.slow
+def test_evaluations_change_nothing_of_a_run_that_is_killed_between_them(
+  uninterrupted, tmp_path, users_environment
+):
+  folder = tmp_path / "run"
+  settings = {"EVAL_PERIOD": 3, "EVAL_BATCH_SIZE": 2}
+
+  def logged() -> bool:
+    metrics = folder / "metrics.jsonl"
+    return metrics.exists() and '"step": 7,' in metrics.read_text()
+
+  _stop_when(_start(folder, users_environment, **settings), logged, signal.SIGKILL)
+  _run(folder, users_environment, **settings)
+  _assert_same_end(folder, uninterrupted)
+  scored = [(one["step"], one["task"], one["setting"]) for one in _logged(folder, "eval")]
+  assert len(set(scored)) == len(scored) and {step for step, *_ in scored} == {3, 6, 9, 12}
+
+
+@pytest.mark.slow
+def test_a_run_that_patience_has_ended_does_nothing_more(tmp_path, users_environment):
+  settings = {"EVAL_PERIOD": 1, "EVAL_BATCH_SIZE": 1, "EVAL_PATIENCE": 2}
+  assert "for EVAL_PATIENCE evaluations; training ends." in _run(
+    tmp_path, users_environment, **settings
+  )
+  last = _logged(tmp_path, "train")[-1]["step"]
+  assert last < STEPS and orbax_io.steps(tmp_path / "checkpoints")[-1] == last
+  assert f"Training has ended at step {last}" in _run(tmp_path, users_environment, **settings)
+  assert _logged(tmp_path, "train")[-1]["step"] == last

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import flan_tune as ft
-from flan_tune import config, scorecard
+from flan_tune import assembly, config, scorecard
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def resolved(tiny_quickstart, *more: str) -> config.Run:
 
 def test_losses_are_followed_of_every_group_on_rows_that_nobody_trains_on(tiny_quickstart, model):
   run = resolved(tiny_quickstart, "EVAL_PERIOD=2")
-  watched = scorecard.watched_exams(run, model)
+  watched = scorecard.watched_exams(run, model, assembly.plan(run.data))
   assert {exam.suite for exam in watched} == {"muffin", "t0_sf", "niv2", "cot"}
   assert not any(exam.held_out or exam.stand_in for exam in watched)
   found = scorecard.watched_losses(run, model, watched)
@@ -36,5 +36,13 @@ def test_losses_are_followed_of_every_group_on_rows_that_nobody_trains_on(tiny_q
 
 
 def test_nothing_is_followed_without_evaluations(tiny_quickstart, model):
-  assert scorecard.watched_exams(resolved(tiny_quickstart), model) == []
-  assert scorecard.held_out_exams(resolved(tiny_quickstart), model) == []
+  run = resolved(tiny_quickstart)
+  assert scorecard.watched_exams(run, model, assembly.plan(run.data)) == []
+  assert scorecard.held_out_exams(run, model) == []
+
+
+def test_what_is_left_out_of_a_mixture_is_not_followed(tiny_quickstart, model):
+  run = resolved(tiny_quickstart, "EVAL_PERIOD=2", "WITHOUT=('niv2', 'playground_topic')")
+  watched = scorecard.watched_exams(run, model, assembly.plan(run.data))
+  assert {exam.suite for exam in watched} == {"muffin", "t0_sf", "cot"}
+  assert "playground_topic" not in {exam.name for exam in watched}

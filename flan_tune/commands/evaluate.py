@@ -4,12 +4,15 @@ import argparse
 import contextlib
 import functools
 import pathlib
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 
 from flan_tune import errors, eval_config
 
+_GIN = "runs/eval.gin"
 # Flags that `eval_config.Evaluate` has under the same names.
 _OPTIONS = {
   "step": (int, "of several checkpoints; the newest without"),
@@ -40,7 +43,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     "--gin_file",
     action="append",
     default=[],
-    help="such as runs/eval.gin, with --gin.NAME=value; flags go before it",
+    help=f"such as {_GIN}, with --gin.NAME=value; flags go before it",
   )
   command.add_argument("--checkpoint", help="a run, a T5X or a Hugging Face folder")
   command.add_argument(
@@ -74,6 +77,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _act(parsed: argparse.Namespace, bindings: list[str]) -> int:
   if parsed.list:
     return _list()
+  if parsed.flips < 0:
+    raise errors.UserError(f"--flips={parsed.flips}: expected 0 or more")
   if parsed.compare:
     return _compare(*parsed.compare, flips=parsed.flips)
   return _evaluate(parsed, _configured(parsed, bindings))
@@ -85,7 +90,11 @@ def _configured(parsed: argparse.Namespace, bindings: list[str]) -> eval_config.
   if parsed.gin_file or bindings:
     from flan_tune import config
 
-    configured, _ = config.resolved(eval_config.Evaluate, parsed.gin_file, bindings)
+    files = parsed.gin_file or [_GIN]
+    configured, _ = config.resolved(eval_config.Evaluate, files, bindings)
+    if configured == eval_config.Evaluate():
+      told = ", ".join(files)
+      raise errors.UserError(f"--gin_file={told}: configures no Evaluate, as {_GIN} does")
   flags = {name: getattr(parsed, name) for name in ("checkpoint", *_OPTIONS)}
   flags |= {name: getattr(parsed, name) or None for name in ("early_stop", "strict")}
   return configured.with_flags(flags | {"names": ",".join((*parsed.suite, *parsed.tasks)) or None})
@@ -121,34 +130,46 @@ def _evaluate(parsed: argparse.Namespace, configured: eval_config.Evaluate) -> i
 @contextlib.contextmanager
 def _others(count: int) -> Iterator[None]:
   """The same command in further processes, each with a part of the questions."""
-  own = [sys.executable, "-m", "flan_tune.cli", *_without_processes(sys.argv[1:])]
-  started = [
-    subprocess.Popen([*own, f"--shard={number}/{count}"], stdout=subprocess.DEVNULL)
-    for number in range(1, count)
-  ]
+  # Of a flag given twice the last counts.
+  own = [sys.executable, "-m", "flan_tune.cli", *sys.argv[1:], "--processes=1"]
+  with contextlib.ExitStack() as stack:
+    # A mistake that all of them find is told once, by this one.
+    said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
+    started = [
+      subprocess.Popen([*own, f"--shard={number}/{count}"], stdout=subprocess.DEVNULL, stderr=file)
+      for number, file in enumerate(said, start=1)
+    ]
+    try:
+      with _terminable(on=bool(started)):
+        yield
+    except BaseException:
+      for one in started:
+        one.terminate()
+      raise
+    finally:
+      codes = [one.wait() for one in started]
+    for number, (code, file) in enumerate(zip(codes, said, strict=True), start=1):
+      if code:
+        file.seek(0)
+        last = file.read().decode(errors="replace").strip().rpartition("\n")[2]
+        raise errors.UserError(
+          f"--processes: process {number} ended with code {code}"
+          f" ({last.removeprefix('flan-tune: ') or 'it said nothing'}); what was answered is kept,"
+          " the same command goes on"
+        )
+
+
+@contextlib.contextmanager
+def _terminable(*, on: bool) -> Iterator[None]:
+  """Lets SIGTERM end this process as an exception does, so that no other one outlives it."""
+  if not on:
+    yield
+    return
+  former = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
   try:
     yield
-  except BaseException:
-    for one in started:
-      one.terminate()
-    raise
   finally:
-    codes = [one.wait() for one in started]
-  for number, code in enumerate(codes, start=1):
-    if code:
-      raise errors.UserError(
-        f"--processes: process {number} ended with code {code}; what was answered is kept, the same"
-        " command goes on"
-      )
-
-
-def _without_processes(arguments: Sequence[str]) -> list[str]:
-  kept = iter(arguments)
-  return [
-    one
-    for one in kept
-    if not (one.startswith("--processes=") or (one == "--processes" and next(kept, "")))
-  ]
+    signal.signal(signal.SIGTERM, former)
 
 
 def _shard(text: str | None) -> tuple[int, int]:

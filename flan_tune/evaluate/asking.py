@@ -16,6 +16,17 @@ from flan_tune.text.fields import BadRow
 TEMPERATURE, TOP_K = 0.7, 40
 # Options that change no answer: whoever continues an evaluation may choose them anew.
 _FREE = ("batch_size", "shard")
+_MANY = 2**31 - 1  # what the device counts to
+_RANGES = {
+  "limit": (1, _MANY),
+  "samples": (1, _MANY),
+  "temperature": (0, 1e6),
+  "top_k": (0, _MANY),
+  "max_tokens": (1, 2**16),  # each takes its place in the cache of keys and values
+  "max_input_tokens": (1, _MANY),
+  "batch_size": (1, _MANY),
+  "seed": (0, 2**32 - 1),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +65,16 @@ class Options:
   def __post_init__(self):
     if self.method is not None:
       errors.one_of(self.method, METHODS, "method")
-    least = {"samples": 1, "batch_size": 1, "temperature": 0, "top_k": 0}
-    least |= dict.fromkeys(("limit", "max_tokens", "max_input_tokens"), 1)
-    for name, bound in least.items():
+    for name, (least, most) in _RANGES.items():
       value = getattr(self, name)
-      if value is not None and not value >= bound:
-        raise errors.UserError(f"{name}: {value} is below {bound}")
+      if value is not None and not least <= value <= most:  # NaN, too
+        told = f"below {least}" if not value > most else f"above {most}"
+        raise errors.UserError(f"{name}: {value} is {told}")
+    if self.top_k and not self.temperature and self.samples == 1:
+      raise errors.UserError(
+        f"top_k: {self.top_k} needs a temperature above 0 or several samples; one answer without a"
+        " temperature is not drawn"
+      )
     number, count = self.shard
     if not 0 <= number < count:
       raise errors.UserError(

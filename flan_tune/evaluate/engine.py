@@ -5,6 +5,7 @@ stays in memory, as the training loop wants it.  The rules of this module know t
 only: whatever satisfies `predictor.Predictor` can be evaluated.
 """
 
+import collections
 import contextlib
 import pathlib
 import time
@@ -48,7 +49,8 @@ def answer(
     folder: Of the evaluation; None keeps everything in memory.
     progress: Told questions done, questions in all, and the exam of the last one.
     checkpoint: What tells the model from others, as plain data; a folder takes one only.
-    missing: For `results.json`; see `outcomes.document`, as for `known` and `environment`.
+    missing: For `results.json`; see `outcomes.document`, as for `known` and `environment`.  What
+      the folder has answers of must not be among them.
 
   Raises:
     UserError: The folder holds another evaluation, or another process answers this shard.
@@ -61,10 +63,10 @@ def answer(
       log = journal.Memory()
     else:
       wanted = manifest.document(exams, gathered, options, checkpoint or {})
-      log = stack.enter_context(_opened(folder, options, gathered, wanted))
+      log = stack.enter_context(_opened(folder, options, gathered, wanted, missing))
     asked, notes = _work(log, predictor, options, gathered, progress=progress, began=began)
     log.refresh()
-    notes = [*gathered.notes, *notes, *log.told()]
+    notes = [*gathered.notes, *notes, *_unwritable(gathered, predictor), *log.told()]
     results = _results(exams, log, gathered, notes=notes, asked=asked)
     if folder is not None and not results.remaining:
       made = outcomes.document(
@@ -85,10 +87,11 @@ def _opened(
   options: Options,
   gathered: asking.Gathered,
   wanted: Mapping[str, Any],
+  missing: Sequence[Any],
 ) -> journal.Journal:
   with journal.settling(folder):
     # Before the shard's file is made: what is refused leaves nothing behind.
-    manifest.check(folder, wanted)
+    manifest.check(folder, wanted, missing)
     log = journal.Journal(folder, options.shard)
     try:
       manifest.check_answers(folder, log.records, gathered)
@@ -97,6 +100,23 @@ def _opened(
       log.withdraw()
       raise
   return log
+
+
+def _unwritable(gathered: asking.Gathered, predictor: Predictor) -> list[str]:
+  """Notes on right answers that the model could not give if it would."""
+  asked: collections.Counter[str] = collections.Counter()
+  lost: collections.Counter[str] = collections.Counter()
+  for one in gathered.asked:
+    suite = f"{one.exam.suite}_{one.exam.setting}"
+    asked[suite] += 1
+    answers = one.question.answers
+    lost[suite] += bool(answers) and not any(map(predictor.can_write, answers))
+  return [
+    f"{suite}: {count:,} of {asked[suite]:,} right answers hold what the model's vocabulary lacks,"
+    " so no generation can equal them"
+    for suite, count in lost.items()
+    if count
+  ]
 
 
 def _results(
@@ -143,8 +163,8 @@ def _work(
   ]
   done = len(mine) - len(todo)
   model = _Timed(predictor)
-  if progress and todo:  # compiling takes a while
-    progress(done, len(mine), todo[0].asked.exam.key)
+  if progress and mine:  # compiling takes a while
+    progress(done, len(mine), (todo[0].asked if todo else mine[-1]).exam.key)
   for chunk in _chunks(todo, options.batch_size):
     model.seconds = 0.0
     make = _ranked if chunk[0].way.method == RANK else _generated

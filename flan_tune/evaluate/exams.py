@@ -7,6 +7,7 @@ from typing import NamedTuple
 from flan_tune import cards, errors
 from flan_tune.benchmarks import library, opening
 from flan_tune.benchmarks.exam import Exam, Question, Questions
+from flan_tune.data import mixing
 from flan_tune.evaluate import taskcards
 from flan_tune.evaluate.taskcards import Choice
 from flan_tune.sources import MissingData
@@ -41,18 +42,32 @@ def open_exams(
     UserError: An unknown name, or a setting or split that its benchmark lacks.
   """
   choice = choice or Choice()
-  benchmarks, known = library.load(), cards.load()
+  check(names, choice.setting)
+  benchmarks = library.load()
   exams: dict[str, Exam] = {}
   missing: list[Missing] = []
   for name in names:
     if name in benchmarks.names():
       _open_benchmarks(benchmarks, name, choice, exams, missing)
     else:
-      _check(name, known, benchmarks)
       found = taskcards.open_exams([name], choice, held_out=held_out)
       exams |= {exam.key: exam for exam in found.exams}
-      missing += [Missing(task, "", why) for task, why in found.lacking.items()]
+      missing += [Missing(task, "", mixing.by_variable(why)) for task, why in found.lacking.items()]
   return Opened(list(exams.values()), list({one.name: one for one in missing}.values()))
+
+
+def check(names: Sequence[str], setting: str | None = None) -> None:
+  """Raises UserError for an unknown name, or setting of task cards; opens no data."""
+  if setting is not None:
+    errors.one_of(setting, cards.SETTINGS, "setting of training tasks")
+  benchmarks, known = library.load().names(), cards.load()
+  for name in names:
+    try:
+      if name not in benchmarks:
+        known.mixture(name)
+    except errors.UserError:
+      everything = [*benchmarks, *known.names()]
+      raise errors.unknown(name, everything, where="benchmark, task or mixture") from None
 
 
 def remembered(exam: Exam) -> Exam:
@@ -85,14 +100,6 @@ def require(opened: Opened, where: str, *, strict: bool = False) -> None:
     raise errors.UserError(f"{where}: names no benchmark, task or mixture")
 
 
-def _check(name: str, known: cards.Collection, benchmarks: library.Library) -> None:
-  try:
-    known.mixture(name)
-  except errors.UserError:
-    everything = [*benchmarks.names(), *known.names()]
-    raise errors.unknown(name, everything, where="benchmark, task or mixture") from None
-
-
 def _open_benchmarks(
   benchmarks: library.Library,
   name: str,
@@ -112,6 +119,7 @@ def _open_benchmarks(
         seed=choice.seed,
       )
     except MissingData as absent:
-      missing.append(Missing(f"{card.name}_{setting}", absent.path, absent.how))
+      path = mixing.by_variable(absent.path)
+      missing.append(Missing(f"{card.name}_{setting}", path, absent.how))
       continue
     exams[exam.key] = exam

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,10 +39,13 @@ def document(
   }
 
 
-def check(folder: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-  """What the folder holds, when `wanted` may go on from there; None when it holds nothing.
+def check(folder: pathlib.Path, wanted: Mapping[str, Any], missing: Sequence[Any] = ()) -> None:
+  """Holds `wanted` against what the folder was asked, if anything.
 
   More exams and a higher limit may be asked, nothing else may differ.
+
+  Args:
+    missing: As `outcomes.document` takes it.
 
   Raises:
     UserError: Something differs.
@@ -50,14 +54,13 @@ def check(folder: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, Any] | N
   if not path.exists():
     if any(answers.stat().st_size for answers in folder.glob(journal.ANSWERS)):
       raise errors.UserError(f"{folder}: has answers but no {EVALUATION} to tell whose; {_ELSE}")
-    return None
+    return
   held = _read(path)
   if held["checkpoint"] != wanted["checkpoint"]:
     told = _differing(held["checkpoint"], wanted["checkpoint"])
     raise errors.UserError(f"{folder}: holds answers of another checkpoint ({told}); {_ELSE}")
   _check_options(folder, held["options"], wanted["options"])
-  _check_exams(folder, held["exams"], wanted["exams"])
-  return held
+  _check_exams(folder, held["exams"], wanted["exams"], missing)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -91,9 +94,21 @@ def _check_options(
     )
 
 
-def _check_exams(folder: pathlib.Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_exams(
+  folder: pathlib.Path,
+  held: Mapping[str, Any],
+  wanted: Mapping[str, Any],
+  missing: Sequence[Any],
+) -> None:
   for key, entry in held.items():
     if key not in wanted:
+      for name, path, how in map(_lacking, missing):
+        if re.fullmatch(rf"{re.escape(name)}(_[zf]s_(no)?opt)?", key):
+          told = f"{path}: {how}" if path else how
+          raise errors.UserError(
+            f"{folder}: holds {key}, whose data are not there now ({told}); put them back, or "
+            f"{_ELSE}"
+          )
       raise errors.UserError(
         f"{folder}: holds {key}, which is not asked now; ask it too, or {_ELSE}"
       )
@@ -102,6 +117,11 @@ def _check_exams(folder: pathlib.Path, held: Mapping[str, Any], wanted: Mapping[
       raise errors.UserError(
         f"{folder}: holds {key} {_told(entry)}; this program makes {_told(wanted[key])}: {_ELSE}"
       )
+
+
+def _lacking(one: Any) -> tuple[str, str, str]:
+  fields = one if isinstance(one, Mapping) else one._asdict()
+  return fields["name"], fields["path"], fields["how"]
 
 
 def _edition(entry: Mapping[str, Any]) -> tuple[Any, Any]:

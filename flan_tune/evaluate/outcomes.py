@@ -135,9 +135,15 @@ def _row(
   }
   sizes = [len(record["samples"]) for record in records if "samples" in record]
   row["samples"] = max(sizes, default=1)
-  shares = [record["vote"]["strict"]["share"] for record in records if "vote" in record]
+  voted = exam.samples == 1  # a benchmark made of draws has no majority
+  shares = [one["vote"]["strict"]["share"] for one in records if voted and "vote" in one]
   row["confidence"] = sum(shares) / len(shares) if shares else None
   row["extra"] |= _votes(exam, records)
+  if count := sum(None in _log_probs(record) for record in records):
+    row["notes"] += [
+      f"{count} answers have a log-probability that is no finite number: parameters are damaged, or"
+      " too large for their type"
+    ]
   return row
 
 
@@ -174,6 +180,10 @@ def _summary(made: summaries.Summary, *, seed: int) -> dict[str, Any]:
     "extra": dict(made.extra),
     "notes": list(made.notes),
   }
+
+
+def _log_probs(record: Record) -> list[float | None]:
+  return [one["log_prob"] for one in record.get("options", (record,))]
 
 
 def _headlines(records: Sequence[Record]) -> list[float]:

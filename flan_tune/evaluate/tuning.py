@@ -30,23 +30,23 @@ def compare(before: Taken, after: Taken) -> Comparison:
   return Comparison(rows, summary(rows), samples)
 
 
-def normalised(rows: Sequence[Row]) -> float:
+def normalised(rows: Sequence[Row]) -> float | None:
   """Mean over suites and settings of their tasks' mean of 100 (score - chance) / (100 - chance).
 
   Of the paper's six it is their normalised average (Chung et al. 2022, footnote 5); of one suite
-  it is the mean over its tasks.  0 is chance, 100 is perfect.
+  it is the mean over its tasks.  0 is chance, 100 is perfect; None where nothing has a score.
 
   Args:
-    rows: Of `outcomes.table`; those without a score are left out.
+    rows: Of `outcomes.table`; left out are those without a score, and shares of bad answers.
   """
   found: dict[tuple[str, str], list[float]] = {}
   for row in rows:
-    if row["score"] is not None:
+    if row["score"] is not None and row["higher_is_better"]:
       chance = 100 * row["chance"]
       value = 100 * (row["score"] - chance) / (100 - chance)
       found.setdefault((row["suite"], row["setting"]), []).append(value)
   means = [_mean(values) for values in found.values()]
-  return _mean(means) if means else 0.0
+  return _mean(means) if means else None
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:

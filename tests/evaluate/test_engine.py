@@ -340,6 +340,11 @@ def test_a_benchmark_made_of_draws_is_drawn_as_it_says():
     ({"method": "guess"}, "method: 'guess' unknown"),
     ({"samples": 0}, "samples: 0 is below 1"),
     ({"temperature": float("nan")}, "temperature: nan is below 0"),
+    ({"temperature": float("inf"), "samples": 2}, "temperature: inf is above"),
+    ({"top_k": 5}, "top_k: 5 needs a temperature above 0 or several samples"),
+    ({"max_tokens": 10**11}, "max_tokens: 100000000000 is above 65536"),
+    ({"seed": -1}, "seed: -1 is below 0"),
+    ({"seed": 2**32}, "seed: 4294967296 is above"),
     ({"shard": (2, 2)}, "shard: 2 of 2 unknown; shards are numbered from 0 to 1"),
   ],
 )
@@ -348,6 +353,29 @@ def test_options_out_of_range_are_refused(bad, told):
     engine.Options(**bad)
 
 
+@pytest.mark.parametrize("method", ["generate", RANK])
+def test_answers_of_a_damaged_model_are_told(method):
+  nan = float("nan")
+  each = exam(count=3, method=method)
+  model = Fake(lambda _, draw: Text("(A)", log_prob=nan) if method != RANK else (-1.0, nan))
+  for made, count in ((model, 3), (Fake(lambda _, draw: "" if method != RANK else (-1.0,)), 0)):
+    (row,) = rows([each], engine.answer([each], made))
+    assert [one for one in row["notes"] if f"{count} answers have a log-prob" in one] == (
+      row["notes"] if count else []
+    )
+    assert len(row["notes"]) == bool(count)
+
+
 def test_an_exam_asked_for_twice_is_refused():
   with pytest.raises(errors.UserError, match="bbh_x_direct: asked for twice"):
     engine.answer([exam(), exam()], gambler())
+
+
+def test_right_answers_that_no_vocabulary_writes_are_told():
+  asked = exam(count=4)
+  lines = [one._replace(answers=("a\nb",)) for one in asked.questions[:3]]
+  found = engine.answer(
+    [dataclasses.replace(asked, questions=[*lines, asked.questions[3]])], Fake(lambda *_: "(A)")
+  )
+  (note,) = [note for note in found.notes if "vocabulary" in note]
+  assert note.startswith("bbh_direct: 3 of 4 right answers")

@@ -73,13 +73,14 @@ def exam(name: str = "x", count: int = 20, **changes: Any) -> Exam:
   return dataclasses.replace(made, **changes)
 
 
-def answer(folder, *, exams=None, model=None, checkpoint=None, **options):
+def answer(folder, *, exams=None, model=None, checkpoint=None, missing=(), **options):
   return engine.answer(
     exams or [exam()],
     model or Model(),
     engine.Options(batch_size=4, **options),
     folder=folder,
     checkpoint=checkpoint or {"path": "m", "step": 7},
+    missing=missing,
   )
 
 
@@ -194,6 +195,19 @@ def test_a_folder_of_another_evaluation_is_refused_and_left_alone(finished, chan
   assert contents(finished) == before
 
 
+@pytest.mark.parametrize("name", ["x_direct", "task"])
+def test_data_that_have_gone_are_named_and_nothing_changes(finished, name):
+  both = [exam(), exam("task", setting="zs_opt")]
+  answer(finished, exams=both, limit=10)
+  before = contents(finished)
+  left = [one for one in both if not one.key.startswith(name)]
+  gone = {"name": name, "path": "$DATA/rows.json", "how": "clone it"}
+  other = {"name": "x", "path": "", "how": "another"}
+  with pytest.raises(errors.UserError, match="not there now .*rows.json: clone it.*put them back"):
+    answer(finished, exams=left, missing=[other, gone], limit=10)
+  assert contents(finished) == before
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "exams": 3}'])
 def test_a_damaged_description_is_refused(finished, text):
   (finished / "evaluation.json").write_text(text)
@@ -270,6 +284,15 @@ def test_progress_counts_what_was_answered_before(tmp_path):
     progress=lambda *args: told.append(args),
   )
   assert told == [(done, 20, "x_direct") for done in (8, 12, 16, 20)]
+  engine.answer(
+    [exam()],
+    Model(0),
+    options,
+    folder=tmp_path,
+    checkpoint={"path": "m", "step": 7},
+    progress=lambda *args: told.append(args),
+  )
+  assert told[4:] == [(20, 20, "x_direct")]  # a finished one says so
 
 
 @pytest.mark.slow
