@@ -206,7 +206,9 @@ def test_numbers_decide_what_is_drawn_whatever_the_order(model):
     draw(["a", "b"], numbers=[1])
 
 
-@pytest.mark.parametrize("mesh", ["data=-1", "data=2,fsdp=2,model=2"])
+@pytest.mark.parametrize(
+  "mesh", [pytest.param("data=-1", marks=pytest.mark.slow), "data=2,fsdp=2,model=2"]
+)
 def test_a_mesh_changes_no_answer(model, mesh):
   prompts = [f"Sort these: {word}" for word in ("pear", "fig", "apple", "kiwi")]
   spread = model.on(partition.make_mesh(mesh))

@@ -408,8 +408,9 @@ def test_a_tiring_text_takes_milliseconds(text):
     for read in (rule.strict, rule.loose):
       begun = time.process_time()
       read(text, OPTIONS.get(name, ((),))[0])
-      # Some 30 ms; a rule that looks at each place from each place takes many seconds.
-      assert time.process_time() - begun < 0.5, name
+      # Some 30 ms, and Python may clear up in between; a rule that looks at each place from each
+      # place takes many seconds.
+      assert time.process_time() - begun < 3, name
 
 
 def documented(repository: pathlib.Path) -> list[list[str]]:
