@@ -27,7 +27,7 @@ class Evaluate:
     max_input_tokens: Longest prompt.
     batch_size: Prompts asked together; changes no score.
     seed: Of draws, templates and exemplars.
-    step: Of several checkpoints; the newest by default.
+    step: Of several checkpoints, a number or "best"; the newest by default.
     vocabulary: A SentencePiece model, where the folder holds none.
     dtype: Of the parameters.
     mesh: Of devices; all for data by default.
@@ -51,7 +51,7 @@ class Evaluate:
   max_input_tokens: int | None = None
   batch_size: int | None = None
   seed: int | None = None
-  step: int | None = None
+  step: int | str | None = None
   vocabulary: str | None = None
   dtype: str | None = None
   mesh: str | None = None

@@ -115,7 +115,7 @@ def of_checkpoint(
   path: str,
   names: Sequence[str],
   *,
-  step: int | None = None,
+  step: int | str | None = None,
   output: str | pathlib.Path | None = None,
   vocabulary: str | None = None,
   dtype: str | None = None,

@@ -36,7 +36,7 @@ def describe(ready: model.Model) -> dict[str, Any]:
 def load(
   path: Path,
   *,
-  step: int | None = None,
+  step: int | str | None = None,
   vocabulary: Vocabulary | None = None,
   dtype: str | None = None,
 ) -> model.Model:
@@ -44,7 +44,7 @@ def load(
 
   Args:
     path: A folder; of a run, the MODEL_DIR or `MODEL_DIR/checkpoints/checkpoint_N`.
-    step: Which checkpoint of several; the last good one by default.
+    step: Which checkpoint of several, of a run also "best"; the last good one by default.
     vocabulary: A SentencePiece model, or a `Vocabulary` made of one, for folders that hold none.
     dtype: Of the parameters, "float32" or "bfloat16"; as they are stored by default.
 

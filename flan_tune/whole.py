@@ -19,7 +19,7 @@ Entries = Mapping[str, manifest.ArrayEntry]
 
 
 def open_store(
-  path: str | os.PathLike[str], *, step: int | None = None, depth: int = 0
+  path: str | os.PathLike[str], *, step: int | str | None = None, depth: int = 0
 ) -> stores.Store:
   """As `stores.open_store`; of a checkpoint without its frozen parameters, with these.
 

@@ -26,6 +26,7 @@ from flan_tune import errors
 from flan_tune.checkpoint import manifest
 
 BEST_FILE = "best.json"
+BEST = "best"  # stands for a step
 
 _FINISHED = re.compile(r"checkpoint_(\d+)")
 _TEMPORARY = re.compile(r"checkpoint_\d+\.tmp-([A-Za-z0-9_]+)-(\d+)-[0-9a-f]{8}")
@@ -154,12 +155,12 @@ def newest(
   raise errors.UserError(f"this checkpoint cannot be used{others}: {first}")
 
 
-def find(path: str | os.PathLike[str], step: int | None, *, hashes: bool = True) -> Usable:
+def find(path: str | os.PathLike[str], step: int | str | None, *, hashes: bool = True) -> Usable:
   """The checkpoint asked for, or the newest usable one, with its verified manifest.
 
   Args:
     path: As `locate` takes it.
-    step: None for the one that `path` names, or the newest.
+    step: None for the one that `path` names, or the newest; "best" for the one with the best score.
 
   Raises:
     NoCheckpoint: There is none.
@@ -167,7 +168,7 @@ def find(path: str | os.PathLike[str], step: int | None, *, hashes: bool = True)
   """
   folder, named = locate(path)
   folder = folder.absolute()
-  step = named if step is None else step
+  step = named if step is None else _numbered(folder, step)
   there = present(folder)
   if step is None or not there:
     return newest(folder, hashes=hashes)
@@ -175,6 +176,17 @@ def find(path: str | os.PathLike[str], step: int | None, *, hashes: bool = True)
     shown = ", ".join(str(s) for s in there[-8:])
     raise errors.UserError(f"{folder}: there is no checkpoint of step {step}; there are {shown}")
   return newest(folder, among=[step], hashes=hashes)
+
+
+def _numbered(folder: pathlib.Path, step: int | str) -> int:
+  if isinstance(step, int):
+    return step
+  if step != BEST:
+    raise errors.UserError(f"step: {step!r} is neither a number nor {BEST!r}")
+  marked = best(folder)
+  if marked is None:
+    raise errors.UserError(f"{folder}: no checkpoint in it was scored, so none is the best")
+  return marked.step
 
 
 def report(problems: list[manifest.Problem]) -> None:

@@ -80,7 +80,7 @@ def read_meta(found: folders.Usable) -> dict[str, Any]:
 
 
 def open_store(
-  path: str | os.PathLike[str], *, step: int | None = None, hashes: bool = True
+  path: str | os.PathLike[str], *, step: int | str | None = None, hashes: bool = True
 ) -> "Checkpoint":
   """A checkpoint of ours, verified against its manifest.
 

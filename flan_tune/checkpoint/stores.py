@@ -80,13 +80,13 @@ class Store(Protocol):
     ...
 
 
-def open_store(path: str | os.PathLike[str], *, step: int | None = None) -> Store:
+def open_store(path: str | os.PathLike[str], *, step: int | str | None = None) -> Store:
   """A checkpoint of any format, found by what is in its folder; no numbers are read yet.
 
   Args:
     path: Of ours a run, its folder of checkpoints or one checkpoint; of T5X a checkpoint or the
       folder of several; of Hugging Face the folder with config.json.
-    step: Which checkpoint of several; the newest by default.
+    step: Which checkpoint of several, of a run of ours also "best"; the newest by default.
 
   Raises:
     UserError: Nothing is there that can be read, or it is damaged.
@@ -130,7 +130,7 @@ def check_is_there(path: str | os.PathLike[str]) -> None:
   raise errors.UserError(f"{told}: there is no such folder, so no finished checkpoint{hint}")
 
 
-def _of_step(path: pathlib.Path, step: int) -> pathlib.Path:
+def _of_step(path: pathlib.Path, step: int | str) -> pathlib.Path:
   if path.name == f"checkpoint_{step}":
     return path
   if (path / f"checkpoint_{step}").is_dir():

@@ -13,9 +13,15 @@ from collections.abc import Iterator
 from flan_tune import errors, eval_config
 
 _GIN = "runs/eval.gin"
+
+
+def _step(text: str) -> int | str:
+  return int(text) if text.isdecimal() else text
+
+
 # Flags that `eval_config.Evaluate` has under the same names.
 _OPTIONS = {
-  "step": (int, "of several checkpoints; the newest without"),
+  "step": (_step, "of several checkpoints: a number or best; the newest without"),
   "vocabulary": (str, "a SentencePiece model, where the checkpoint's folder holds none"),
   "dtype": (str, "of the parameters: float32 or bfloat16; as stored without"),
   "mesh": (str, 'devices, as in "data=4,model=2"; all for data without'),

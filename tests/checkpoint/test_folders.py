@@ -107,6 +107,16 @@ def test_a_damaged_checkpoint_neither_counts_as_kept_nor_is_removed(tmp_path):
   assert folders.present(tmp_path) == [2, 3, 4]
 
 
+def test_the_best_is_found_by_that_name(tmp_path):
+  add(tmp_path, 1, 2, 3)
+  with pytest.raises(errors.UserError, match="none is the best"):
+    folders.find(tmp_path, "best")
+  folders.mark_best(tmp_path, step=2, score=0.5)
+  assert folders.find(tmp_path, "best").step == 2
+  with pytest.raises(errors.UserError, match="'worst' is neither a number nor 'best'"):
+    folders.find(tmp_path, "worst")
+
+
 def test_nothing_is_removed_while_the_best_is_unknown(tmp_path, caplog):
   add(tmp_path, 1, 2, 3)
   (tmp_path / folders.BEST_FILE).write_text("{")
