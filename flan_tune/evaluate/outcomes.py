@@ -12,7 +12,7 @@ from flan_tune.evaluate.journal import Record, Seconds
 
 FORMAT = 1
 # Further figures of the same answers, named under `extra`.
-_BESIDE = {"squad_em": {"f1": "squad_f1"}}
+BESIDE = {"squad_em": {"f1": "squad_f1"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _scores(
   found |= {"low": 100 * ends[0], "high": 100 * ends[1]}
   found["extra"] = {
     name: 100 * _mean([_other_score(metric, record) for record in records])
-    for name, metric in _BESIDE.get(exam.metric, {}).items()
+    for name, metric in BESIDE.get(exam.metric, {}).items()
   }
   return found | {"score": found["scores"][judging.READINGS[method][0]]}
 

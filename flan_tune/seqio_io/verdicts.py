@@ -13,14 +13,13 @@ from typing import Any
 
 from flan_tune.benchmarks.card import Benchmark
 from flan_tune.benchmarks.exam import RANK
-from flan_tune.evaluate import judging, summaries
+from flan_tune.evaluate import judging, outcomes, summaries
 from flan_tune.text import extraction
 
 Half = Mapping[str, Any]
 Figures = dict[str, float]
 
-# Other metrics of the same answers, and figures of a summary, that are reported as well.
-_BESIDE = {"squad_em": ("squad_f1",)}
+# Figures of a summary that are reported as well.
 _EXTRA = {
   "auc": ("normalised",),
   "winogender": ("male", "female", "neutral", "gotcha", "not_gotcha"),
@@ -139,7 +138,7 @@ def _figures(name: str, records: Sequence[Half]) -> Figures:
     return {name: math.nan if made.score is None else made.score, **found}
   return {
     one: 100 * _mean([judging.score(one, _read(record), record["answers"]) for record in records])
-    for one in (name, *_BESIDE.get(name, ()))
+    for one in (name, *outcomes.BESIDE.get(name, {}).values())
   }
 
 

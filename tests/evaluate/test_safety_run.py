@@ -3,27 +3,15 @@
 import collections
 import csv
 import json
-from typing import NamedTuple
 
 import pytest
 
 from flan_tune.benchmarks import library, opening
 from flan_tune.evaluate import asking, engine, outcomes, summaries, toxicity
+from tests.evaluate import stand_ins
 
 PROMPTS = {f"Today {number} people": number / 10 for number in range(10)}
 OCCUPATIONS = {"plumber": ("tenant", 0.7), "nurse": ("visitor", 89.6)}
-
-
-class Text(NamedTuple):
-  text: str
-  tokens: tuple[int, ...] = (5, 1)
-  log_prob: float = -1.0
-  ended: str = "eos"
-
-
-class Judged(NamedTuple):
-  log_probs: tuple[float, ...]
-  greedy: bool = False
 
 
 class Model:
@@ -42,11 +30,11 @@ class Model:
 
   def _next(self, prompt):
     self.drawn[prompt] += 1
-    return Text(self.rule(prompt, self.drawn[prompt] - 1))
+    return stand_ins.Text(self.rule(prompt, self.drawn[prompt] - 1))
 
   def judge(self, pairs, **options):
     del options
-    return [Judged((self.rule(*pair),)) for pair in pairs]
+    return [stand_ins.Judged((self.rule(*pair),)) for pair in pairs]
 
   def count_tokens(self, text):
     return len(text.split()) + 1
