@@ -1,5 +1,6 @@
 """`ft.evaluate` and `flan-tune evaluate` on a finished run."""
 
+import functools
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from flan_tune import cli, evaluation
 from flan_tune.evaluate import manifest
 
 TASKS = "playground_units,playground_topic"
+NAMES = ["playground_units", "playground_topic", "playground_sentiment"]
 LIMITS = ["--limit", "3", "--max_tokens", "4"]
 
 
@@ -72,6 +74,27 @@ def test_python_gives_the_rows_and_records_without_a_folder(model):
   assert all(record["shots"] == 1 for record in records)
   with pytest.raises(ft.UserError, match="limits.*limit"):
     ft.evaluate(model, "playground_units", limits=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"samples": 3}], ids=str)
+def test_neither_batch_size_nor_shards_change_what_a_model_answers(model, options, tmp_path):
+  def rows(batch_size: int, count: int = 1):
+    ask = functools.partial(
+      ft.evaluate, model, NAMES, limit=6, max_tokens=5, batch_size=batch_size, **options
+    )
+    if count == 1:
+      return ask().records
+    *_, last = (ask(output=tmp_path / "shards", shard=(k, count)) for k in range(count))
+    return last.records
+
+  def answers(records):
+    found = [one for several in records.values() for one in several]
+    return [(one["id"], one["extracted"], one["score"], one.get("generation")) for one in found]
+
+  one = answers(rows(1))
+  assert len(one) == 6 * 3
+  assert one == answers(rows(7)) == answers(rows(32)) == answers(rows(4, count=2))
 
 
 def test_function_and_package_share_a_name(model):
