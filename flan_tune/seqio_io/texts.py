@@ -10,6 +10,7 @@ saves tf.data iterators continues exactly (a Python generator could not be saved
 import collections
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from flan_tune import errors, render
 from flan_tune.seqio_io import vocabularies
 
 _log = logging.getLogger(__name__)
+# TensorFlow makes examples in several threads.  Not a task's own, since Beam copies tasks.
+_COUNTING = threading.Lock()
 
 ENDLESS = 1 << 48
 # What goes along with an example for whoever reads it; feature converters leave it out.
@@ -74,9 +77,11 @@ class Skipped:
 
   def add(self, task: str, reason: str) -> None:
     """Counts one."""
-    if task not in self.counts:
+    with _COUNTING:
+      is_first = task not in self.counts
+      self.counts.setdefault(task, collections.Counter())[reason] += 1
+    if is_first:
       _log.warning("%s: a row is skipped (%s); others are only counted", task, reason)
-    self.counts.setdefault(task, collections.Counter())[reason] += 1
 
 
 def dataset(
