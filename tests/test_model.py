@@ -197,6 +197,7 @@ def test_judging_tells_tokens_apart_and_whether_each_is_the_best(model):
   np.testing.assert_allclose(whole.log_probs[:-1], open_end.log_probs, atol=1e-6)
 
 
+@pytest.mark.slow  # the engine's tests hold the same of a fake
 def test_numbers_decide_what_is_drawn_whatever_the_order(model):
   draw = functools.partial(model.generate, max_tokens=6, temperature=1.0)
   one, two = draw(["a", "b"], numbers=[5, 9])

@@ -20,6 +20,7 @@ def resolved(tiny_quickstart, *more: str) -> config.Run:
   return run
 
 
+@pytest.mark.slow
 def test_losses_are_followed_of_every_group_on_rows_that_nobody_trains_on(tiny_quickstart, model):
   run = resolved(tiny_quickstart, "EVAL_PERIOD=2")
   watched = scorecard.watched_exams(run, model, assembly.plan(run.data))
