@@ -131,9 +131,11 @@ def of_checkpoint(
   # Before a large model is read.
   exams.check(names, options.get("setting"))
   _asking({name: value for name, value in options.items() if name not in _BESIDE})
+  if dtype is not None:
+    errors.one_of(dtype, pretrained.DTYPES, "dtype")
+  # Opened once: a run that goes on may write a newer one meanwhile, and opening reads it all.
   store = whole.open_store(path, step=step)
-  # The very same one: a run that goes on may write a newer one meanwhile.
-  ready = pretrained.load(store.path, vocabulary=vocabulary, dtype=dtype)
+  ready = pretrained.of_store(store, vocabulary=vocabulary, dtype=dtype)
   told = {"name": _named(path), "step": store.step} | identity(ready)
   if output is None:
     output = folder_of(path, names, told, options)
@@ -265,9 +267,7 @@ def _write_waiting(
 ) -> None:
   """Continuations whose toxicity nobody has told go to a file of their own."""
   metric_of = {exam.key: exam.metric for exam in asked}
-  texts = summaries.waiting(metric_of, found.records, known)
-  if texts:
-    toxicity.write_waiting(folder, texts)
+  toxicity.write_waiting(folder, summaries.waiting(metric_of, found.records, known))
 
 
 def _named(path: str) -> str:

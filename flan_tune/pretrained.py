@@ -53,15 +53,29 @@ def load(
   """
   if dtype is not None:
     errors.one_of(dtype, DTYPES, "dtype")
-  store = whole.open_store(path, step=step)
+  return of_store(whole.open_store(path, step=step), vocabulary=vocabulary, dtype=dtype, told=path)
+
+
+def of_store(
+  store: stores.Store,
+  *,
+  vocabulary: Vocabulary | None = None,
+  dtype: str | None = None,
+  told: Path | None = None,
+) -> model.Model:
+  """A model from a folder that is open already; the rest as for `load`.
+
+  Args:
+    told: What to call the folder in messages; its path by default.
+  """
   say_what_was_inferred(store)
   # Before the parameters, which may take long.
   opened = open_vocabulary(store, vocabulary)
   network = registry.build(configuration(store, dtype=dtype))
   if opened is None:
     raise errors.UserError(
-      f"{path}: holds no vocabulary; name the SentencePiece model that the model was trained with"
-      " (--vocabulary, or load(..., vocabulary=...))"
+      f"{told or store.path}: holds no vocabulary; name the SentencePiece model that the model was"
+      " trained with (--vocabulary, or load(..., vocabulary=...))"
     )
   return model.Model(network, read(store, network.shapes), opened)
 
