@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from flan_tune.models import layers
+from flan_tune.models import cudnn, flash, layers, layout
 
 # Far below any logit: after the softmax's exponential a masked key weighs exactly 0, so what it
 # holds cannot change a bit of the result.  A query that sees no key (padding) weighs all the same.
@@ -18,7 +18,7 @@ class Memory(NamedTuple):
   """Keys and values of one attention layer, as a cache holds them."""
 
   keys: Float[Array, "b h s k"]
-  values: Float[Array, "b h s k"]
+  values: Float[Array, "b h s k"]  # h is 1 where all heads share them
 
   def write(self, new: "Memory", position: Int[Array, ""]) -> "Memory":
     """The memory with `new`, of length 1, stored at `position`."""
@@ -41,7 +41,7 @@ def empty(memory: Any, rows_per_prompt: int, max_tokens: int) -> Any:
 def attend(
   queries: Float[Array, "b h t k"],
   memory: Memory,
-  bias: Float[Array, "1 h t s"] | None,
+  bias: Float[Array, "c h t s"] | None,
   mask: Bool[Array, "#b 1 #t s"],
 ) -> Float[Array, "b h t k"]:
   """The mean of the values, weighted by the softmax over s of query . key + bias.
@@ -69,8 +69,14 @@ def _products(axes: str, queries, keys) -> Float[Array, "b h t s"]:
 
 
 def _weights(logits, bias, mask) -> Float[Array, "b h t s"]:
-  logits = logits if bias is None else logits + bias
+  logits = logits if bias is None else _by_copy(logits, bias) + bias[:, None]
+  logits = logits.reshape(-1, *logits.shape[-3:])
   return jax.nn.softmax(jnp.where(mask, logits, MASKED))
+
+
+def _by_copy(logits: Float[Array, "b h t s"], bias: Array) -> Float[Array, "c r h t s"]:
+  """The rows that go with each copy of the bias."""
+  return logits.reshape(len(bias), -1, *logits.shape[1:])
 
 
 def recall(
@@ -91,8 +97,10 @@ def _attend_backward(saved, dy):
   d_probs = jnp.einsum("bhtk,bhsk->bhts", dy, values, preferred_element_type=jnp.float32)
   inner = jnp.sum(dy.astype(jnp.float32) * mixed, axis=-1, keepdims=True)  # b h t 1
   d_logits = probs * (d_probs - inner)
-  ones = jnp.ones(dy.shape[0], d_logits.dtype)
-  d_bias = None if bias is None else jnp.einsum("b,bhts->hts", ones, d_logits)[None]
+  d_bias = None
+  if bias is not None:
+    ones = jnp.ones(dy.shape[0] // len(bias), d_logits.dtype)
+    d_bias = jnp.einsum("r,crhts->chts", ones, _by_copy(d_logits, bias))
   d_logits = d_logits.astype(dy.dtype)
   d_queries = jnp.einsum("bhts,bhsk->bhtk", d_logits, keys)
   d_keys = jnp.einsum("bhts,bhtk->bhsk", d_logits, queries)
@@ -100,6 +108,39 @@ def _attend_backward(saved, dy):
 
 
 attend.defvjp(_attend_forward, _attend_backward)
+
+
+# With the kernel that needs no t x s numbers, what it takes instead.
+Mask = Bool[Array, "#b 1 #t s"] | flash.Sight
+
+
+def attend_by(
+  kernel: str,
+  queries: Float[Array, "b h t k"],
+  memory: Memory,
+  bias: Float[Array, "c h t s"] | None,
+  mask: Mask,
+) -> Float[Array, "b h t k"]:
+  """`attend`, or what does the same on a GPU; a `Sight` is always for the kernel of our own.
+
+  Raises:
+    UserError: The kernel is not for this device, type or shape.
+  """
+  if isinstance(mask, flash.Sight):
+    return flash.attend(queries, memory.keys, memory.values, bias, mask)
+  if kernel == "cudnn":
+    return cudnn.attend(queries, memory.keys, memory.values, bias, mask)
+  return attend(queries, memory, bias, mask)
+
+
+def segment_sight(
+  kernel: str, queries: Int[Array, "b t"], keys: Int[Array, "b s"], *, causal: bool = False
+) -> Mask:
+  """That queries see the keys of their own segment, and with `causal` none after them."""
+  if kernel == "pallas":
+    return flash.Sight(queries, keys, jnp.zeros_like(queries), causal)
+  mask = segment_mask(queries, keys)
+  return mask & causal_mask(queries.shape[1]) if causal else mask
 
 
 class Attention(nnx.Module):
@@ -113,6 +154,7 @@ class Attention(nnx.Module):
     *,
     dropout_rate: float,
     dtype,
+    kernel: str = "xla",
   ):
     joined = num_heads * head_dim
     # These names are the checkpoint's; tests/golden/t5_small_params.txt pins them.
@@ -122,11 +164,13 @@ class Attention(nnx.Module):
     self.out = layers.Dense(joined, emb_dim, dtype=dtype)
     self.heads = (num_heads, head_dim)
     self.dropout_rate = dropout_rate
+    self.kernel = kernel
 
   def _split(self, y: Float[Array, "b t _"]) -> Float[Array, "b h t k"]:
     # Heads before positions: a cache read in this order is 30% faster to decode with, and no
     # product of the gradient has to move the larger t x s arrays.
-    return y.reshape(*y.shape[:2], *self.heads).swapaxes(1, 2)
+    y = y.reshape(*y.shape[:2], *self.heads).swapaxes(1, 2)
+    return layout.constrain(y, "batch", "act_heads", "length", "act_kv")
 
   def project(self, memory: Float[Array, "b s d"]) -> Memory:
     """Keys and values of what is attended to."""
@@ -137,8 +181,8 @@ class Attention(nnx.Module):
     x: Float[Array, "b t d"],
     memory: Memory,
     *,
-    bias: Float[Array, "1 h t s"] | None,
-    mask: Bool[Array, "#b 1 #t s"],
+    bias: Float[Array, "c h t s"] | None,  # a copy for every b / c rows
+    mask: Mask,
     keep: Bool[Array, "b _"] | None = None,  # of probabilities, h * s side by side
   ) -> Float[Array, "b t d"]:
     """What each query reads from the memory; no `bias` in cross-attention."""
@@ -148,8 +192,8 @@ class Attention(nnx.Module):
     if keep is not None:
       kept = keep.reshape(*values.shape[:3], 1)  # b h s 1
       values = jnp.where(kept, values / (1.0 - self.dropout_rate), jnp.zeros((), values.dtype))
-    mixed = attend(self._split(self.query(x)), Memory(memory.keys, values), bias, mask)
-    return self._joined(mixed)
+    memory = Memory(memory.keys, values)
+    return self._joined(attend_by(self.kernel, self._split(self.query(x)), memory, bias, mask))
 
   def recall(
     self,
@@ -164,6 +208,7 @@ class Attention(nnx.Module):
 
   def _joined(self, mixed: Float[Array, "b h t k"]) -> Float[Array, "b t d"]:
     rows, _, length, _ = mixed.shape
+    mixed = layout.constrain(mixed, "batch", "act_heads", "length", "act_kv")
     return self.out(mixed.swapaxes(1, 2).reshape(rows, length, -1))
 
 

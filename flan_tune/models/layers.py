@@ -9,12 +9,15 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
+
+from flan_tune.models import layout
 
 NUM_BUCKETS = 32  # T5X: t5x/examples/t5/network.py, rel_emb
 MAX_DISTANCE = 128  # the same place; Raffel et al. 2020, section 2.1
@@ -43,13 +46,16 @@ def hold_parameters_as(module: nnx.Module, dtype: str) -> None:
 def draw_keep(key: Array, rate: float, shape: tuple[int, int]) -> Bool[Array, "b w"]:
   """False with probability `rate`."""
   # 16 random bits an entry instead of 32: half the cost, and a rate off by less than 1e-5.
-  return jax.random.bits(key, shape, jnp.uint16) >= round(rate * (1 << 16))
+  keep = jax.random.bits(key, shape, jnp.uint16) >= round(rate * (1 << 16))
+  return layout.constrain(keep, "batch", None)
 
 
 def cut(keep: Bool[Array, "b w"] | None, widths: Sequence[int]) -> list[Array | None]:
   """The masks of these widths that lie side by side in `keep`; without it, None for each."""
   if keep is None:
     return [None] * len(widths)
+  # Whole, or the one mask that is cut over `model` would have the others sent around.
+  keep = layout.constrain(keep, "batch", None)
   ends = list(itertools.accumulate(widths))
   return [keep[:, end - width : end] for width, end in zip(widths, ends, strict=True)]
 
@@ -95,6 +101,14 @@ def _project_backward(saved, dy):
 project.defvjp(_project_forward, _project_backward)
 
 
+class Readout(NamedTuple):
+  """An output layer not yet applied, for a loss that never holds all of its logits."""
+
+  vectors: Float[Array, "b t d"]  # float32
+  table: Float[Array, "_ _"]  # float32
+  table_axes: str  # "dv" or "vd"
+
+
 class Dense(nnx.Module):
   """A matrix product."""
 
@@ -105,6 +119,10 @@ class Dense(nnx.Module):
   def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
     """`x @ kernel` in the layer's dtype."""
     return project(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+
+  def readout(self, x: Float[Array, "b t d"]) -> Readout:
+    """The same, to be applied later, in float32."""
+    return Readout(x.astype(jnp.float32), self.kernel[...].astype(jnp.float32), "dv")
 
 
 class Embedding(nnx.Module):
@@ -117,12 +135,19 @@ class Embedding(nnx.Module):
   def __call__(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
     """The vectors of `tokens`."""
     # A gather.  T5X multiplies by one-hot vectors, 28% of its step on a CPU at T5-small's shape.
-    return self.embedding[...][tokens].astype(self.dtype)
+    # With `embed` cut, every device would look up its part for the whole batch.
+    table = layout.constrain(self.embedding[...], "vocab", None)
+    return layout.within(table[tokens].astype(self.dtype))
 
   def attend(self, x: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
     """Logits of every token, scaled by 1/sqrt(d) (Raffel et al. 2020; T5X: network.py, Decoder)."""
+    x, table, _ = self.readout(x)
+    return layout.constrain(project(x, table.T), "batch", "length", "act_vocab")
+
+  def readout(self, x: Float[Array, "b t d"]) -> Readout:
+    """The same, to be applied later."""
     x = x.astype(jnp.float32) / math.sqrt(x.shape[-1])
-    return project(x, self.embedding[...].astype(jnp.float32).T)
+    return Readout(x, self.embedding[...].astype(jnp.float32), "vd")
 
 
 class Norm(nnx.Module):
@@ -165,6 +190,7 @@ class Mlp(nnx.Module):
     """The output of the hidden layer, which `keep` thins out."""
     hidden = [ACTIVATIONS[act](getattr(self, name)(x)) for name, act in self.branches]
     product = functools.reduce(jnp.multiply, hidden)  # b t f
+    product = layout.constrain(product, "batch", "length", "act_mlp")
     return self.wo(dropout(product, keep, self.dropout_rate))
 
 
@@ -201,17 +227,29 @@ class RelativeBias(nnx.Module):
     buckets = relative_buckets(distance, bidirectional=self.bidirectional)
     return self.rel_embedding[...].astype(jnp.float32)[:, buckets]
 
-  def __call__(self, num_queries: int, num_keys: int) -> Float[Array, "1 h t s"]:
-    """The bias of every query at every key, float32."""
+  def __call__(
+    self, num_queries: int, num_keys: int, *, copies: int = 1
+  ) -> Float[Array, "c h t s"]:
+    """The bias of every query at every key, float32.
+
+    Args:
+      num_queries: t.
+      num_keys: s.
+      copies: c, equal ones, each for as many rows of the batch.  On a mesh one for each place of a
+        batch keeps gradients where they arise until they are summed over layers and distances:
+        numbers for h x (t + s) go over the network once, and not h x t x s for each layer.
+    """
     line = self.by_distance(num_queries, num_keys)  # h t+s-1
     heads, width = line.shape
+    lines = jnp.broadcast_to(line[None], (copies, heads, width))
+    lines = layout.constrain(lines, "batch", "act_heads", None)
     # Entry (t, s) is line[s - t + num_queries - 1].  Copies of the line of width+1, read with a
     # stride of width, move one to the right each row: no gather of t*s entries, and a gradient
     # that is a sum and not a scatter.
-    padded = jnp.pad(line, ((0, 0), (0, 1)))
-    rows = jnp.broadcast_to(padded[:, None], (heads, num_queries, width + 1))
-    skewed = rows.reshape(heads, -1)[:, : num_queries * width].reshape(heads, num_queries, width)
-    return skewed[None, :, :, num_queries - 1 :]
+    padded = jnp.pad(lines, ((0, 0), (0, 0), (0, 1)))
+    rows = jnp.broadcast_to(padded[:, :, None], (copies, heads, num_queries, width + 1))
+    flat = rows.reshape(copies, heads, -1)[..., : num_queries * width]
+    return flat.reshape(copies, heads, num_queries, width)[..., num_queries - 1 :]
 
   def at(self, position: Int[Array, ""], num_keys: int) -> Float[Array, "1 h 1 s"]:
     """The bias of the one query at `position` (below `num_keys`), float32."""

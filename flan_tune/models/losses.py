@@ -45,7 +45,8 @@ def _smoothed(vocab_size: int, label_smoothing: float) -> tuple[float, float, fl
   return high, low, entropy
 
 
-def _forward(logits, targets, z_loss, label_smoothing):
+def forward(logits, targets, z_loss, label_smoothing):
+  """`token_losses`, and what `backward` needs of them."""
   vocab_size = logits.shape[-1]
   largest = jnp.max(logits, axis=-1)
   log_z = jnp.log(jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)) + largest
@@ -59,7 +60,8 @@ def _forward(logits, targets, z_loss, label_smoothing):
   return TokenLosses(loss + z_term, z_term, right >= largest), (logits, targets, log_z)
 
 
-def _backward(z_loss, label_smoothing, saved, cotangents):
+def backward(z_loss, label_smoothing, saved, cotangents):
+  """Gradients of the logits, and of the targets, which have none."""
   logits, targets, log_z = saved
   of_loss, of_z_term = cotangents.loss, cotangents.z_loss
   high, low, _ = _smoothed(logits.shape[-1], label_smoothing)
@@ -72,8 +74,8 @@ def _backward(z_loss, label_smoothing, saved, cotangents):
 
 # A gradient of our own: one pass over the logits, where differentiating the forward pass would
 # scatter into an array of their size and then add it.
-_cross_entropy: Any = jax.custom_vjp(lambda *args: _forward(*args)[0], nondiff_argnums=(2, 3))
-_cross_entropy.defvjp(_forward, _backward)
+_cross_entropy: Any = jax.custom_vjp(lambda *args: forward(*args)[0], nondiff_argnums=(2, 3))
+_cross_entropy.defvjp(forward, backward)
 
 
 def loss_weights(batch: Mapping[str, Any]) -> Float[Array, "b t"]:
@@ -120,25 +122,40 @@ def _weight_of_example(weights, segment_ids) -> Float[Array, "b t"]:
   return jnp.einsum("bts,bs->bt", same.astype(jnp.float32), weights)
 
 
-def weighted(
-  logits: Float[Array, "b t v"],
-  batch: Mapping[str, Any],
-  *,
-  z_loss: float,
-  label_smoothing: float,
-  loss_normalizing_factor: float | str | None,
-) -> tuple[Float[Array, ""], dict[str, tuple[Array, Array]]]:
-  """The loss of a batch, a sum over weighted tokens, and its metrics as (sum, count)."""
-  each = token_losses(
-    logits, batch["decoder_target_tokens"], z_loss=z_loss, label_smoothing=label_smoothing
-  )
-  weights, divisor = normalization(batch, loss_normalizing_factor)
-  loss = jnp.sum(each.loss * weights) / divisor
+def scale(batch: Mapping[str, Any], factor: float | str | None) -> Float[Array, "b t"]:
+  """What each target token's loss is multiplied by in the objective: weight and normalisation.
+
+  Taken from the batch where `prepare` has put it, so that the parts of a batch that is worked off
+  in several are normalised by the whole of it.
+  """
+  given = batch.get("loss_scale")
+  if given is not None:
+    return given
+  weights, divisor = normalization(batch, factor)
+  return weights / divisor
+
+
+def prepare(batch: Mapping[str, Any], factor: float | str | None) -> dict[str, Any]:
+  """The batch with "loss_scale", the `scale` of its tokens."""
+  return {**batch, "loss_scale": scale(batch, factor)}
+
+
+def metrics(
+  each: TokenLosses, batch: Mapping[str, Any], *, num_groups: int | None = None
+) -> dict[str, tuple[Array, Array]]:
+  """Sums and counts over the weighted tokens of a batch, which no normalising touches.
+
+  Args:
+    each: The tokens' losses; those of tokens of weight 0 do not matter.
+    batch: Its "loss_groups" [b, t] count only with `num_groups`.
+    num_groups: Adds `loss_by_group`, vectors of this size: cross entropy, without the z term, of
+      the tokens whose group is 0, 1, ...; other numbers belong to none.
+  """
   plain = loss_weights(batch)
   count = jnp.sum(plain)
   names = ("encoder_input_tokens", "decoder_target_tokens")  # decoder-only: the second alone
   sides = [batch[name] for name in names if name in batch]
-  metrics = {
+  made = {
     "loss": (jnp.sum(each.loss * plain), count),
     "z_loss": (jnp.sum(each.z_loss * plain), count),
     "accuracy": (jnp.sum(each.correct * plain), count),
@@ -147,4 +164,25 @@ def weighted(
       jnp.float32(sum(side.size for side in sides)),
     ),
   }
-  return loss, metrics
+  if num_groups is not None and "loss_groups" in batch:
+    groups = batch["loss_groups"].ravel()
+    by_group = lambda y: jax.ops.segment_sum(y.ravel(), groups, num_groups)
+    made["loss_by_group"] = (by_group((each.loss - each.z_loss) * plain), by_group(plain))
+  return made
+
+
+def weighted(
+  logits: Float[Array, "b t v"],
+  batch: Mapping[str, Any],
+  *,
+  z_loss: float,
+  label_smoothing: float,
+  loss_normalizing_factor: float | str | None,
+  num_groups: int | None = None,
+) -> tuple[Float[Array, ""], dict[str, tuple[Array, Array]]]:
+  """The loss of a batch, a sum over weighted tokens, and its metrics as (sum, count)."""
+  each = token_losses(
+    logits, batch["decoder_target_tokens"], z_loss=z_loss, label_smoothing=label_smoothing
+  )
+  loss = jnp.sum(each.loss * scale(batch, loss_normalizing_factor))
+  return loss, metrics(each, batch, num_groups=num_groups)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from flan_tune.models import attention, layers, rotary
+from flan_tune.models import attention, flash, layers, layout, rotary
 from flan_tune.models.attention import Memory
 from flan_tune.models.rotary import Rotation
 
@@ -55,18 +55,29 @@ attend.defvjp(_attend_forward, _attend_backward)
 class MultiQueryAttention(nnx.Module):
   """Attention of many queries to one head of keys, both turned by their positions."""
 
-  def __init__(self, emb_dim: int, num_heads: int, head_dim: int, *, dropout_rate: float, dtype):
+  def __init__(
+    self,
+    emb_dim: int,
+    num_heads: int,
+    head_dim: int,
+    *,
+    dropout_rate: float,
+    dtype,
+    kernel: str = "xla",
+  ):
     self.query = layers.Dense(emb_dim, num_heads * head_dim, dtype=dtype)
     self.key = layers.Dense(emb_dim, head_dim, dtype=dtype)
     self.value = layers.Dense(emb_dim, head_dim, dtype=dtype)
     self.out = layers.Dense(num_heads * head_dim, emb_dim, dtype=dtype)
     self.heads = (num_heads, head_dim)
     self.dropout_rate = dropout_rate
+    self.kernel = kernel
 
   def project(self, y: Float[Array, "b s d"], rotation: Rotation) -> Memory:
     """Keys, turned, and values of what is attended to: one head, in a cache's order of axes."""
     keys = rotary.rotate(self.key(y)[:, :, None], rotation)  # b s 1 k
-    return Memory(keys.swapaxes(1, 2), self.value(y)[:, None])
+    whole = lambda x: layout.constrain(x, "batch", None, "length", "act_kv")
+    return Memory(whole(keys.swapaxes(1, 2)), whole(self.value(y)[:, None]))
 
   def __call__(
     self,
@@ -74,11 +85,12 @@ class MultiQueryAttention(nnx.Module):
     memory: Memory,
     *,
     rotation: Rotation,
-    mask: Bool[Array, "b t s"],
+    mask: Bool[Array, "b t s"] | flash.Sight,
     keep: Bool[Array, "b s"] | None = None,
   ) -> Float[Array, "b t d"]:
     """What each query reads from the memory."""
     queries = rotary.rotate(self.query(y).reshape(*y.shape[:2], *self.heads), rotation)
+    queries = layout.constrain(queries, "batch", "length", "act_heads", "act_kv")
     # PaLM starts kernels at 1/sqrt(fan-in) and, unlike T5, does not shrink those of queries (PaLM
     # section 5): logits of deviation 1 then take the 1/sqrt(k) of Vaswani et al. 2017, from which
     # section 2 lists no departure.
@@ -89,5 +101,15 @@ class MultiQueryAttention(nnx.Module):
     if keep is not None:
       zero = jnp.zeros((), values.dtype)
       values = jnp.where(keep[:, :, None], values / (1.0 - self.dropout_rate), zero)
-    mixed = attend(queries, memory.keys[:, 0], values, mask)
+    mixed = self._attend(queries, memory.keys[:, 0], values, mask)
+    mixed = layout.constrain(mixed, "batch", "length", "act_heads", "act_kv")
     return self.out(mixed.reshape(*y.shape[:2], -1))  # b t h k -> b t d
+
+  def _attend(self, queries, keys, values, mask):
+    # One query, while decoding, is no work for a kernel.
+    if self.kernel == "xla" or queries.shape[1] == 1:
+      return attend(queries, keys, values, mask)
+    memory = Memory(keys[:, None], values[:, None])
+    mask = mask if isinstance(mask, flash.Sight) else mask[:, None]
+    mixed = attention.attend_by(self.kernel, queries.swapaxes(1, 2), memory, None, mask)
+    return mixed.swapaxes(1, 2)

@@ -11,22 +11,23 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from flan_tune.models import initial, losses
+from flan_tune.models import chunked, initial, losses
 
 Params = Mapping[str, Any]  # nested, T5X names
 Batch = Mapping[str, Array | np.ndarray]  # T5X feature names
 AxesTable = Sequence[tuple[str, tuple[str, ...]]]
 
+# How the rows of a table begin that are for the parameters of layers, one by one and stacked.
+LAYER = r"(encoder|decoder)/layers_\d+/"
+STACKED = r"(encoder/encoder|decoder/decoder)/"
+
 
 def stacked_axes(table: AxesTable) -> tuple[tuple[str, tuple[str, ...]], ...]:
-  """Rows for layers stacked under one name, to be tried first: the layers' axis is at 1."""
+  """A table's rows of layers, for layers stacked under one name: the layers' axis is at 1."""
   return tuple(
-    (
-      r"(encoder/encoder|decoder/decoder)/" + pattern.replace(".*/", "(.*/)?"),
-      (axes[0], "layers", *axes[1:]),
-    )
+    (STACKED + pattern.removeprefix(LAYER), (axes[0], "layers", *axes[1:]))
     for pattern, axes in table
-    if pattern.startswith(".*") and "relpos" not in pattern
+    if pattern.startswith(LAYER)
   )
 
 
@@ -41,7 +42,7 @@ class Network:
   Attributes:
     features: What its batches hold: a key of `converters.CONVERTERS`.
     config: Sizes and choices.
-    axes: Ordered table of (path pattern, logical axes); every parameter's path matches one.
+    axes: Table of (path pattern, logical axes); every parameter's path matches exactly one.
     shapes: The nested dict with `jax.ShapeDtypeStruct` in place of arrays.
   """
 
@@ -57,7 +58,7 @@ class Network:
       table: How initial numbers are distributed.
     """
     self.config = config
-    self.axes = (*stacked_axes(axes), *axes) if config.scan_layers else tuple(axes)
+    self.axes = (*axes, *stacked_axes(axes))
     self._table = table
     self._graph, state = nnx.split(module)
     self.shapes = nnx.to_pure_dict(state)
@@ -73,6 +74,15 @@ class Network:
     """Logits of the next token at every target position, float32; a key switches dropout on."""
     return self._bind(params)(arrays(batch), key)
 
+  def prepare(
+    self, batch: Batch, *, loss_normalizing_factor: float | str | None = None
+  ) -> dict[str, Array]:
+    """The batch with "loss_scale" [b, t], which `loss` takes instead of normalising itself.
+
+    For a batch that is to be worked off in parts, whose losses then add up to that of the whole.
+    """
+    return losses.prepare(arrays(batch), loss_normalizing_factor)
+
   def loss(
     self,
     params: Params,
@@ -82,20 +92,43 @@ class Network:
     z_loss: float = 1e-4,
     label_smoothing: float = 0.0,
     loss_normalizing_factor: float | str | None = None,
+    chunk: int | None = None,
+    num_groups: int | None = None,
   ) -> tuple[Float[Array, ""], dict[str, tuple[Array, Array]]]:
     """The loss to minimise, T5X's, and metrics as (sum, count), which no normalising touches.
 
     Metrics: `loss` and `z_loss` in nats and `accuracy`, over the weights of target tokens;
-    `tokens`, those of all sides that are not padding, over all slots.
+    `tokens`, those of all sides that are not padding, over all slots; with `num_groups`, and
+    "loss_groups" in the batch, `loss_by_group` (see `losses.metrics`).
+
+    Args:
+      params: All parameters.
+      batch: With "loss_scale" from `prepare`, `loss_normalizing_factor` is not looked at.
+      key: Switches dropout on.
+      z_loss: See `losses.token_losses`.
+      label_smoothing: Likewise.
+      loss_normalizing_factor: See `losses.normalization`.
+      chunk: Target tokens whose logits exist at a time, or None: those of the whole batch.  An
+        output layer with an adapter has them all, whatever is asked.
+      num_groups: How many groups "loss_groups" numbers.
     """
-    batch = arrays(batch)
-    return losses.weighted(
-      self.logits(params, batch, key),
-      batch,
-      z_loss=z_loss,
-      label_smoothing=label_smoothing,
-      loss_normalizing_factor=loss_normalizing_factor,
-    )
+    batch, module = arrays(batch), self._bind(params)
+    x = module.hidden(batch, key)
+    readout = None if chunk is None else module.readout(x)
+    terms = {"z_loss": z_loss, "label_smoothing": label_smoothing}
+    if chunk is None or readout is None:
+      return losses.weighted(
+        module.logits(x),
+        batch,
+        loss_normalizing_factor=loss_normalizing_factor,
+        num_groups=num_groups,
+        **terms,
+      )
+    scale = losses.scale(batch, loss_normalizing_factor)
+    wanted = (scale != 0) | (losses.loss_weights(batch) != 0)
+    targets = batch["decoder_target_tokens"]
+    loss, each = chunked.objective(readout, targets, scale, wanted, chunk=chunk, **terms)
+    return loss, losses.metrics(each, batch, num_groups=num_groups)
 
   def token_losses(
     self, params: Params, batch: Batch, key: Array | None = None

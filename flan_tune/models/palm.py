@@ -8,22 +8,24 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from flan_tune.models import decode, initial, lora, network
-from flan_tune.models.network import Params
+from flan_tune.models.network import LAYER, Params
 from flan_tune.models.parallel import PaLMConfig, ParallelTransformer
 
 __all__ = ["AXES", "PaLM", "PaLMConfig"]
 
-# The order matters: the first pattern that matches a whole path decides.
+# Where each parameter lies: one pattern matches its whole path.  `partition.RULES` has the mesh's
+# axes of these names, and of those that the layers give their activations.
 AXES = lora.with_adapters(
   (
     (r"token_embedder/embedding", ("vocab", "embed")),
-    (r".*/query/kernel", ("embed", "joined_kv")),
+    (r"decoder/decoder_norm/scale", ("embed",)),
+    (LAYER + r"attention/query/kernel", ("embed", "joined_kv")),
     # One head, which every device that has heads of queries needs whole.
-    (r".*/(key|value)/kernel", ("embed", "kv")),
-    (r".*/out/kernel", ("joined_kv", "embed")),
-    (r".*/mlp/wi_\d/kernel", ("embed", "mlp")),
-    (r".*/mlp/wo/kernel", ("mlp", "embed")),
-    (r".*/scale", ("embed",)),
+    (LAYER + r"attention/(key|value)/kernel", ("embed", "kv")),
+    (LAYER + r"attention/out/kernel", ("joined_kv", "embed")),
+    (LAYER + r"mlp/wi_\d/kernel", ("embed", "mlp")),
+    (LAYER + r"mlp/wo/kernel", ("mlp", "embed")),
+    (LAYER + r"layer_norm/scale", ("embed",)),
   )
 )
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from flan_tune import errors
-from flan_tune.models import attention, layers, lora, rotary
+from flan_tune.models import attention, flash, layers, layout, lora, rotary
 from flan_tune.models.attention import Memory
 from flan_tune.models.choices import Choices
 from flan_tune.models.multiquery import MultiQueryAttention
@@ -50,7 +50,7 @@ class Context(NamedTuple):
   """What every layer of a call shares; while decoding, t is 1 and s is the cache's length."""
 
   rotation: Rotation  # of the queries
-  mask: Bool[Array, "b t s"]
+  mask: Bool[Array, "b t s"] | flash.Sight
 
 
 def visible(segments: Int[Array, "b t"], prefix: Int[Array, "b t"] | None) -> Bool[Array, "b t t"]:
@@ -90,6 +90,7 @@ class ParallelLayer(nnx.Module):
       config.head_dim,
       dropout_rate=config.dropout_rate,
       dtype=dtype,
+      kernel=config.attention_kernel,
     )
     self.mlp = layers.Mlp(
       config.emb_dim,
@@ -109,10 +110,10 @@ class ParallelLayer(nnx.Module):
     self, x: Float[Array, "b t d"], context: Context, keep: Bool[Array, "b w"] | None
   ) -> tuple[Float[Array, "b t d"], Memory]:
     """One layer over whole rows; also their keys and values."""
-    y = self.layer_norm(x)
+    y = layout.within(self.layer_norm(x))
     memory = self.attention.project(y, context.rotation)
     keeps = layers.cut(keep, self.keep_widths(self.config, x.shape[1]))
-    return self._add(x, y, memory, context, keeps), memory
+    return layout.between(self._add(x, y, memory, context, keeps), self.config), memory
 
   def step(
     self, x: Float[Array, "b 1 d"], cache: Memory, context: Context, slot: Int[Array, ""]
@@ -157,9 +158,9 @@ class Decoder(Stack):
       layer_widths=ParallelLayer.keep_widths(self.config, length),
       other_widths=[width, width],
     )
-    x = layers.dropout(x, in_keep, rate)
+    x = layout.between(layers.dropout(x, in_keep, rate), self.config)
     x = self.run(lambda layer, x, keep: layer(x, context, keep)[0], x, keep)
-    return layers.dropout(self.decoder_norm(x), out_keep, rate)
+    return layers.dropout(layout.within(self.decoder_norm(x)), out_keep, rate)
 
   def remember(self, x: Float[Array, "b t d"], context: Context) -> Any:
     """Every layer's keys and values of whole rows."""
@@ -187,20 +188,36 @@ class ParallelTransformer(nnx.Module):
 
   def __call__(self, batch: Mapping[str, Any], key: Array | None = None) -> Float[Array, "b t v"]:
     """Logits at every position of a batch, packed or not."""
+    return self.logits(self.hidden(batch, key))
+
+  def logits(self, x: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
+    """Logits of the next token from the decoder's output, float32."""
+    # Scaled by 1/sqrt(d), as the table is shared (PaLM, section 5).
+    return self.token_embedder.attend(x)
+
+  def readout(self, x: Float[Array, "b t d"]) -> layers.Readout:
+    """What is multiplied for the logits of `hidden`."""
+    return self.token_embedder.readout(x)
+
+  def hidden(self, batch: Mapping[str, Any], key: Array | None = None) -> Float[Array, "b t d"]:
+    """The decoder's output, of which the table makes logits."""
     segments = attention.segments(batch["decoder_target_tokens"], batch.get("decoder_segment_ids"))
     context = self._context(
       segments, batch.get("decoder_positions"), batch.get("decoder_causal_attention")
     )
     x = self.token_embedder(batch["decoder_input_tokens"])
-    # Logits scaled by 1/sqrt(d), as the table is shared (PaLM, section 5).
-    return self.token_embedder.attend(self.decoder(x, context, key))
+    return self.decoder(x, context, key)
 
   def _context(self, segments, positions, prefix) -> Context:
     if positions is None:
       length = segments.shape[1]
       positions = jnp.broadcast_to(jnp.arange(length)[None], segments.shape)
-    mask = visible(segments, prefix if self.config.attention == "prefix" else None)
-    return Context(rotary.rotation(positions, self.config.head_dim), mask)
+    rotation = rotary.rotation(positions, self.config.head_dim)
+    prefix = prefix if self.config.attention == "prefix" else None
+    if self.config.attention_kernel != "pallas":
+      return Context(rotation, visible(segments, prefix))
+    prefix = jnp.zeros_like(segments) if prefix is None else prefix
+    return Context(rotation, flash.Sight(segments, segments, prefix, causal=True))
 
   def remember(self, prompts: Int[Array, "b s"], max_tokens: int) -> Any:
     """Caches of s + `max_tokens` slots, the first s filled by the 0 in front and x1 ... x(s-1).

@@ -8,22 +8,24 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from flan_tune.models import attention, decode, initial, lora, network
-from flan_tune.models.network import Batch, Params
+from flan_tune.models.network import LAYER, Batch, Params
 from flan_tune.models.transformer import T5Config, Transformer
 
 __all__ = ["AXES", "T5", "T5Config"]
 
-# The order matters: the first pattern that matches a whole path decides.
+# Where each parameter lies: one pattern matches its whole path.  `partition.RULES` has the mesh's
+# axes of these names, and of those that the layers give their activations.
 AXES = lora.with_adapters(
   (
     (r"token_embedder/embedding", ("vocab", "embed")),
     (r"decoder/logits_dense/kernel", ("embed", "vocab")),
-    (r".*/relpos_bias/rel_embedding", ("heads", "relpos_buckets")),
-    (r".*/(query|key|value)/kernel", ("embed", "joined_kv")),
-    (r".*/out/kernel", ("joined_kv", "embed")),
-    (r".*/mlp/wi(_\d+)?/kernel", ("embed", "mlp")),
-    (r".*/mlp/wo/kernel", ("mlp", "embed")),
-    (r".*/scale", ("embed",)),
+    (r"(encoder|decoder)/relpos_bias/rel_embedding", ("heads", "relpos_buckets")),
+    (r"encoder/encoder_norm/scale|decoder/decoder_norm/scale", ("embed",)),
+    (LAYER + r"\w*attention/(query|key|value)/kernel", ("embed", "joined_kv")),
+    (LAYER + r"\w*attention/out/kernel", ("joined_kv", "embed")),
+    (LAYER + r"mlp/wi(_\d)?/kernel", ("embed", "mlp")),
+    (LAYER + r"mlp/wo/kernel", ("mlp", "embed")),
+    (LAYER + r"pre_\w+_layer_norm/scale", ("embed",)),
   )
 )
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from flan_tune import errors
-from flan_tune.models import attention, layers, lora
+from flan_tune.models import attention, layers, layout, lora
 from flan_tune.models.attention import Memory
 from flan_tune.models.choices import Choices
 from flan_tune.models.stack import Stack
@@ -43,16 +43,16 @@ class T5Config(Choices):
 class EncoderContext(NamedTuple):
   """What every encoder layer of a call shares."""
 
-  bias: Float[Array, "1 h s s"]
-  mask: Bool[Array, "b 1 s s"]
+  bias: Float[Array, "c h s s"]
+  mask: attention.Mask  # s x s
 
 
 class DecoderContext(NamedTuple):
   """What every decoder layer of a call shares; while decoding, t is 1."""
 
-  bias: Float[Array, "1 h t t"]
-  mask: Bool[Array, "b 1 t t"]
-  cross_mask: Bool[Array, "b 1 t s"]
+  bias: Float[Array, "c h t t"]
+  mask: Any  # `attention.Mask`, t x t; while decoding always an array
+  cross_mask: Any  # likewise, t x s
 
 
 def _attention(config: T5Config) -> attention.Attention:
@@ -62,6 +62,7 @@ def _attention(config: T5Config) -> attention.Attention:
     config.head_dim,
     dropout_rate=config.dropout_rate,
     dtype=jnp.dtype(config.dtype),
+    kernel=config.attention_kernel,
   )
 
 
@@ -102,12 +103,12 @@ class EncoderLayer(nnx.Module):
     attend_keep, residual_keep, hidden_keep, out_keep = layers.cut(
       keep, self.keep_widths(self.config, x.shape[1])
     )
-    y = self.pre_attention_layer_norm(x)
+    y = layout.within(self.pre_attention_layer_norm(x))
     memory = self.attention.project(y)
     y = self.attention(y, memory, bias=context.bias, mask=context.mask, keep=attend_keep)
-    x = x + layers.dropout(y, residual_keep, rate)
-    y = self.mlp(self.pre_mlp_layer_norm(x), hidden_keep)
-    return x + layers.dropout(y, out_keep, rate)
+    x = layout.between(x + layers.dropout(y, residual_keep, rate), self.config)
+    y = self.mlp(layout.within(self.pre_mlp_layer_norm(x)), hidden_keep)
+    return layout.between(x + layers.dropout(y, out_keep, rate), self.config)
 
 
 class DecoderLayer(nnx.Module):
@@ -138,19 +139,19 @@ class DecoderLayer(nnx.Module):
     """One layer over whole rows."""
     widths = self.keep_widths(self.config, x.shape[1], encoded.shape[1])
     attend_keep, residual_keep, *keeps = layers.cut(keep, widths)
-    y = self.pre_self_attention_layer_norm(x)
+    y = layout.within(self.pre_self_attention_layer_norm(x))
     memory = self.self_attention.project(y)
     y = self.self_attention(y, memory, bias=context.bias, mask=context.mask, keep=attend_keep)
-    x = x + layers.dropout(y, residual_keep, self.config.dropout_rate)
+    x = layout.between(x + layers.dropout(y, residual_keep, self.config.dropout_rate), self.config)
     memory = self.encoder_decoder_attention.project(encoded)
     attend_keep, residual_keep, hidden_keep, out_keep = keeps
-    y = self.pre_cross_attention_layer_norm(x)
+    y = layout.within(self.pre_cross_attention_layer_norm(x))
     y = self.encoder_decoder_attention(
       y, memory, bias=None, mask=context.cross_mask, keep=attend_keep
     )
-    x = x + layers.dropout(y, residual_keep, self.config.dropout_rate)
-    y = self.mlp(self.pre_mlp_layer_norm(x), hidden_keep)
-    return x + layers.dropout(y, out_keep, self.config.dropout_rate)
+    x = layout.between(x + layers.dropout(y, residual_keep, self.config.dropout_rate), self.config)
+    y = self.mlp(layout.within(self.pre_mlp_layer_norm(x)), hidden_keep)
+    return layout.between(x + layers.dropout(y, out_keep, self.config.dropout_rate), self.config)
 
   def step(
     self,
@@ -169,6 +170,12 @@ class DecoderLayer(nnx.Module):
     y = self.encoder_decoder_attention.recall(y, cross, bias=None, mask=context.cross_mask)
     x = x + y.reshape(x.shape)
     return x + self.mlp(self.pre_mlp_layer_norm(x)), cache
+
+
+def _bias(stack: Any, rows: int, length: int) -> Float[Array, "c h t t"]:
+  # The kernels sum the gradient over rows themselves.
+  copies = layout.places(rows) if stack.config.attention_kernel == "xla" else 1
+  return stack.relpos_bias(length, length, copies=copies)
 
 
 class Encoder(Stack):
@@ -198,11 +205,12 @@ class Encoder(Stack):
       # The output is the one place where T5X draws for every position (network.py, Encoder).
       other_widths=[width, length * width],
     )
-    mask = attention.segment_mask(segments, segments)
-    context = EncoderContext(self.relpos_bias(length, length), mask)
-    x = layers.dropout(x, in_keep, self.config.dropout_rate)
+    mask = attention.segment_sight(self.config.attention_kernel, segments, segments)
+    context = EncoderContext(_bias(self, rows, length), mask)
+    x = layout.between(layers.dropout(x, in_keep, self.config.dropout_rate), self.config)
     x = self.run(lambda layer, x, keep: layer(x, context, keep), x, keep)
-    return layers.dropout(self.encoder_norm(x), out_keep, self.config.dropout_rate)
+    x = layout.within(self.encoder_norm(x))
+    return layers.dropout(x, out_keep, self.config.dropout_rate)
 
 
 class Decoder(Stack):
@@ -239,14 +247,16 @@ class Decoder(Stack):
       layer_widths=DecoderLayer.keep_widths(self.config, length, encoded.shape[1]),
       other_widths=[width, width],
     )
+    kernel = self.config.attention_kernel
     context = DecoderContext(
-      self.relpos_bias(length, length),
-      attention.segment_mask(segments, segments) & attention.causal_mask(length),
-      attention.segment_mask(segments, encoder_segments),
+      _bias(self, rows, length),
+      attention.segment_sight(kernel, segments, segments, causal=True),
+      attention.segment_sight(kernel, segments, encoder_segments),
     )
-    x = layers.dropout(x, in_keep, self.config.dropout_rate)
+    x = layout.between(layers.dropout(x, in_keep, self.config.dropout_rate), self.config)
     x = self.run(lambda layer, x, keep: layer(x, encoded, context, keep), x, keep)
-    return layers.dropout(self.decoder_norm(x), out_keep, self.config.dropout_rate)
+    x = layout.within(self.decoder_norm(x))
+    return layers.dropout(x, out_keep, self.config.dropout_rate)
 
   def remember(self, encoded: Float[Array, "b s d"]) -> Any:
     """Every layer's cross-attention keys and values, computed once for a whole decode."""
@@ -296,7 +306,14 @@ class Transformer(nnx.Module):
     """Logits of the next token from the decoder's output, float32."""
     if self.logits_via_embedding:
       return self.token_embedder.attend(x)
-    return self.decoder.logits_dense(x)
+    return layout.constrain(self.decoder.logits_dense(x), "batch", "length", "act_vocab")
+
+  def readout(self, x: Float[Array, "b t d"]) -> layers.Readout | None:
+    """What `logits` multiplies; None where that is more than one product: with an adapter."""
+    if self.logits_via_embedding:
+      return self.token_embedder.readout(x)
+    dense = self.decoder.logits_dense
+    return dense.readout(x) if type(dense) is layers.Dense else None
 
   def output(self) -> Callable[[Array], Array]:
     """`logits` as a function for a loop: what each call reads is prepared here, once."""
@@ -309,10 +326,14 @@ class Transformer(nnx.Module):
 
   def __call__(self, batch: Mapping[str, Any], key: Array | None = None) -> Float[Array, "b t v"]:
     """Logits at every target position of a batch, packed or not."""
+    return self.logits(self.hidden(batch, key))
+
+  def hidden(self, batch: Mapping[str, Any], key: Array | None = None) -> Float[Array, "b t d"]:
+    """The decoder's output, of which `logits` makes logits."""
     encoder_key, decoder_key = (None, None) if key is None else jax.random.split(key)
     tokens = batch["encoder_input_tokens"]
     encoder_segments = attention.segments(tokens, batch.get("encoder_segment_ids"))
     encoded = self.encode(tokens, encoder_segments, encoder_key)
     segments = attention.segments(batch["decoder_target_tokens"], batch.get("decoder_segment_ids"))
     y = self.token_embedder(batch["decoder_input_tokens"])
-    return self.logits(self.decoder(y, encoded, segments, encoder_segments, decoder_key))
+    return self.decoder(y, encoded, segments, encoder_segments, decoder_key)

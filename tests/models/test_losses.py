@@ -100,3 +100,32 @@ def test_a_batch_without_weights_to_share_divides_by_one_instead_of_zero():
 def test_an_unknown_factor_is_answered_with_the_nearest(logits):
   with pytest.raises(errors.UserError, match="NUM_REAL_TARGET_TOKENS"):
     losses.normalization(batch(), "NUM_REAL_TARGETS")
+
+
+@pytest.mark.parametrize("factor", [None, 7.0, *losses.NORMALIZING_FACTORS])
+def test_parts_of_a_prepared_batch_add_up_to_the_loss_of_the_whole(logits, factor):
+  settings = {"z_loss": 0.1, "label_smoothing": 0.0, "loss_normalizing_factor": factor}
+  weights = jnp.array([[1, 1, 0.5, 0], [1, 0, 0, 0]])
+  whole = batch(decoder_loss_weights=weights)
+  expected = losses.weighted(logits, whole, **settings)[0]
+  prepared = losses.prepare(whole, factor)
+  parts = [{name: x[row : row + 1] for name, x in prepared.items()} for row in (0, 1)]
+  each = [losses.weighted(logits[row : row + 1], parts[row], **settings)[0] for row in (0, 1)]
+  np.testing.assert_allclose(sum(each), expected, rtol=1e-6)
+
+
+def test_losses_by_group_are_cross_entropies_of_weighted_tokens(logits):
+  groups = jnp.array([[0, 2, 2, 1], [2, 9, 0, -1]])  # 9 and -1 are no groups; the last are padding
+  made = losses.weighted(
+    logits,
+    batch(loss_groups=groups),
+    z_loss=0.1,
+    label_smoothing=0.0,
+    loss_normalizing_factor=None,
+    num_groups=3,
+  )[1]
+  plain = losses.token_losses(logits, jnp.asarray(TARGETS)).loss
+  total, count = made["loss_by_group"]
+  expected = jnp.array([plain[0, 0], 0.0, plain[0, 1] + plain[0, 2] + plain[1, 0]])
+  np.testing.assert_allclose(total, expected, rtol=1e-5)
+  assert count.tolist() == [1.0, 0.0, 3.0]
