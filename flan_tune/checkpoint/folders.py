@@ -1,12 +1,12 @@
 """The folder of checkpoints of one run: which are usable, which are kept, which is best.
 
     checkpoint_<step>/                     finished, verified against its manifest when it is used
-    checkpoint_<step>.tmp-<host>-<pid>-*   a save under way, or what a killed one left: put in place
+    checkpoint_<step>.tmp-<owner>-*        a save under way, or what a killed one left: put in place
                                            by the next reader if it is complete, else ignored
     checkpoint_<step>.damaged-*            set aside when the same step was saved again
     best.json                              {"step": int, "score": float}
 
-Nothing here knows what a checkpoint holds.
+Nothing here knows what a checkpoint holds, and nothing compares times of clocks, which jump.
 """
 
 import contextlib
@@ -17,21 +17,29 @@ import pathlib
 import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flan_tune import errors
 from flan_tune.checkpoint import manifest
+from flan_tune.checkpoint import owner as owner_lib
 
 BEST_FILE = "best.json"
 BEST = "best"  # stands for a step
 
 _FINISHED = re.compile(r"checkpoint_(\d+)")
-_TEMPORARY = re.compile(r"checkpoint_\d+\.tmp-([A-Za-z0-9_]+)-(\d+)-[0-9a-f]{8}")
-_HOST = re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname()) or "host"
-_STARTED = time.time()  # of this process, near enough: imported before anything is saved
+# Machine, process, and its life where that is known; then what makes the name unique.
+_TEMPORARY = re.compile(
+  r"checkpoint_\d+\.tmp-([A-Za-z0-9_]+)-(\d+)-([0-9a-f]{8}(?=[0-9a-f]{8}))?[0-9a-f]{8}"
+)
+# Temporary folders that this process has made and is not yet done with: by name, what they are to
+# the file system, under whatever name.
+_OURS: dict[str, tuple[int, int] | None] = {}
+# What another machine's save has written, and when this process saw that first, by its own clock
+# that never jumps: once nothing has changed for so long, nobody writes there any more.
+_PATIENCE_SECONDS = 600.0
+_SEEN: dict[pathlib.Path, tuple[int, float]] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -196,13 +204,17 @@ def report(problems: list[manifest.Problem]) -> None:
 
 
 def begin(folder: pathlib.Path, step: int) -> pathlib.Path:
-  """A new temporary folder to write checkpoint `step` into; leftovers of dead saves are removed."""
+  """A new temporary folder to write checkpoint `step` into; leftovers of dead saves are removed.
+
+  These are temporary folders of processes that have ended; nothing else is ever removed.
+  """
   folder.mkdir(parents=True, exist_ok=True)
   for problem in _settle(folder):
-    _log.info("removing what an interrupted save left: %s", problem.folder)
-    shutil.rmtree(problem.folder, ignore_errors=True)
+    _log.warning("removing what an interrupted save left: %s", problem.folder)
+    remove(problem.folder)
   temporary = _temporary_path(folder, step)
   temporary.mkdir()
+  _OURS[temporary.name] = _identity(temporary)
   return temporary
 
 
@@ -213,7 +225,7 @@ def commit(temporary: pathlib.Path, folder: pathlib.Path, step: int) -> pathlib.
   """
   target = path_of(folder, step)
   replaced = None
-  if os.path.lexists(target):
+  if os.path.lexists(target) and not _was_put(temporary, target):
     if manifest.verify(target, hashes=False).manifest is not None:
       replaced = target.rename(_temporary_path(folder, step))
     else:
@@ -221,14 +233,38 @@ def commit(temporary: pathlib.Path, folder: pathlib.Path, step: int) -> pathlib.
       _log.warning("a damaged %s was there already and is now %s", target.name, aside)
   try:
     temporary.rename(target)
-  except OSError:
-    if replaced is not None:
-      replaced.rename(target)
-    raise
+  except OSError as error:
+    if not (isinstance(error, FileNotFoundError) and _was_put(temporary, target)):
+      if replaced is not None:
+        replaced.rename(target)
+      raise
   manifest.sync(folder)
+  _OURS.pop(temporary.name, None)
   if replaced is not None:
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove(replaced)
   return target
+
+
+def _was_put(temporary: pathlib.Path, target: pathlib.Path) -> bool:
+  """Whether a reader on another machine found the save complete, and did the last step itself."""
+  ours = _OURS.get(temporary.name)
+  return ours is not None and ours == _identity(target)
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int] | None:
+  try:
+    found = path.stat()
+  except OSError:
+    return None
+  return found.st_dev, found.st_ino
+
+
+def remove(temporary: pathlib.Path) -> None:
+  """Removes a temporary folder; what is left of it, by whatever failure, is not complete."""
+  with contextlib.suppress(OSError):
+    (temporary / manifest.FILE_NAME).unlink()
+  shutil.rmtree(temporary, ignore_errors=True)
+  _OURS.pop(temporary.name, None)
 
 
 def prune(folder: pathlib.Path, *, keep: int, keep_every: int | None = None) -> list[int]:
@@ -262,7 +298,7 @@ def prune(folder: pathlib.Path, *, keep: int, keep_every: int | None = None) -> 
     except OSError as error:
       _log.warning("%s cannot be removed: %s", path_of(folder, step), error.strerror)
     else:
-      shutil.rmtree(doomed, ignore_errors=True)
+      remove(doomed)
   return removed
 
 
@@ -304,7 +340,10 @@ def _names(folder: pathlib.Path) -> list[str]:
 
 
 def _temporary_path(folder: pathlib.Path, step: int) -> pathlib.Path:
-  return folder / f"checkpoint_{step}.tmp-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+  machine, process, life = owner_lib.this()
+  name = f"checkpoint_{step}.tmp-{machine}-{process}-{life}{secrets.token_hex(4)}"
+  _OURS[name] = None
+  return folder / name
 
 
 def leftovers(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -322,46 +361,72 @@ def _settle(folder: pathlib.Path) -> list[manifest.Problem]:
   a checkpoint of the same step, and had moved the old one away.
   """
   ignored = []
-  abandoned = [path for path in leftovers(folder) if _abandoned(path)]
-  # Of two complete ones for a step, the newer.
-  for path in sorted(abandoned, key=_last_change, reverse=True):
+  # Of two complete ones for a step, the newer by the files' times; were they wrong, the other would
+  # be as good: both were whole.
+  for path in sorted(leftovers(folder), key=_last_change, reverse=True):
+    alive = _is_alive(path)
+    if alive:
+      continue
     target = folder / path.name.partition(".tmp-")[0]
-    if not os.path.lexists(target) and manifest.verify(path, hashes=True).manifest is not None:
-      with contextlib.suppress(OSError):  # a folder that may only be read
-        path.rename(target)
-        _log.warning("an interrupted save was complete and is now %s", target)
-        continue
+    if _is_usable(path) and not _is_usable(target):
+      _use(path, target)
+      continue
+    if alive is None and not _is_still(path):
+      _log.info("%s may be under way on another machine, and is left alone", path)
+      continue
     ignored.append(
       manifest.Problem(path, manifest.FILE_NAME, "an interrupted save; it is not used")
     )
   return ignored
 
 
-def _abandoned(path: pathlib.Path) -> bool:
-  """Whether a temporary folder is older than this process and nobody here still writes it."""
+def _use(complete: pathlib.Path, target: pathlib.Path) -> None:
+  if os.path.lexists(target):
+    _log.warning("%s is damaged; %s is complete: rename it to use it", target, complete)
+    return
+  try:
+    complete.rename(target)
+  except OSError as error:  # a folder that may only be read
+    _log.warning("%s is complete, but cannot be renamed to be used: %s", complete, error.strerror)
+  else:
+    _log.warning("an interrupted save was complete and is now %s", target)
+
+
+def _is_usable(path: pathlib.Path) -> bool:
+  try:
+    return manifest.verify(path, hashes=True).manifest is not None
+  except OSError:  # its owner finished in between
+    return False
+
+
+def _is_alive(path: pathlib.Path) -> bool | None:
+  """Whether who writes a temporary folder lives; None on another machine, where nobody can tell."""
   match = _TEMPORARY.fullmatch(path.name)
   assert match, path
-  host, process = match[1], int(match[2])
-  if host == _HOST and process != os.getpid() and _is_running(process):
-    return False
-  return _last_change(path) < _STARTED
+  found = owner_lib.Owner(match[1], int(match[2]), match[3] or "")
+  if found.machine == owner_lib.MACHINE and found.process == os.getpid():
+    return path.name in _OURS
+  return owner_lib.is_alive(found)
 
 
-def _is_running(process: int) -> bool:
-  try:
-    os.kill(process, 0)
-  except ProcessLookupError:
-    return False
-  except OSError:
-    pass  # it runs, but as somebody else
-  return True
+def _is_still(path: pathlib.Path) -> bool:
+  """Whether nothing in a folder has changed since this process saw it first, long enough ago."""
+  state = hash(tuple(_stamps(path)))
+  before, since = _SEEN.get(path, (None, 0.0))
+  if before != state:
+    _SEEN[path] = (state, since := time.monotonic())
+  return time.monotonic() - since >= _PATIENCE_SECONDS
 
 
-def _last_change(path: pathlib.Path) -> float:
-  """When anything in a folder was last written, in seconds since the epoch."""
-  newest = 0.0
+def _stamps(path: pathlib.Path) -> Iterator[tuple[str, int, int]]:
+  """(name, bytes, time of the last change) of everything in a folder."""
   for folder, _, files in os.walk(path):
     for name in (".", *files):
+      full = os.path.join(folder, name)
       with contextlib.suppress(FileNotFoundError):  # its owner finished in between
-        newest = max(newest, os.lstat(os.path.join(folder, name)).st_mtime)
-  return newest
+        found = os.lstat(full)
+        yield full, found.st_size, found.st_mtime_ns
+
+
+def _last_change(path: pathlib.Path) -> int:
+  return max((changed for _, _, changed in _stamps(path)), default=0)

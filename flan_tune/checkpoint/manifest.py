@@ -4,6 +4,7 @@ It is the last file written, so a folder without it is an unfinished save.
 """
 
 import concurrent.futures
+import errno
 import hashlib
 import json
 import os
@@ -55,24 +56,66 @@ class Verified(NamedTuple):
   problems: list[Problem]
 
 
-def write(folder: pathlib.Path, *, arrays: Mapping[str, ArrayEntry]) -> None:
-  """Lists every file under `folder` in its MANIFEST.json and brings all of it to the disk."""
-  names = sorted(name for name, entry in _walk(folder) if entry.is_file(follow_symlinks=False))
-  digests = _sha256_of([folder / name for name in names])
+def write(
+  folder: pathlib.Path,
+  *,
+  arrays: Mapping[str, ArrayEntry],
+  known: Mapping[str, FileEntry] | None = None,
+) -> None:
+  """Lists every file under `folder` in its MANIFEST.json and brings all of it to the disk.
+
+  Args:
+    arrays: What the files hold.
+    known: Files that somebody else has brought to the disk, from `entries`: they need not be read.
+
+  Raises:
+    OSError: A known file is not there, or has another length.
+  """
+  files = dict(known or {})
+  for name, entry in files.items():
+    if (size := (folder / name).stat().st_size) != entry.num_bytes:
+      raise OSError(errno.EIO, f"{name} has {size} bytes here and had {entry.num_bytes}", name)
+  rest = [name for name in _files(folder) if name not in files]
+  files |= _entries(folder, rest)
   document = {
     "format": FORMAT,
     "files": {
-      name: {"bytes": (folder / name).stat().st_size, "sha256": digest}
-      for name, digest in zip(names, digests, strict=True)
+      n: {"bytes": one.num_bytes, "sha256": one.sha256} for n, one in sorted(files.items())
     },
     "arrays": {name: {"shape": a.shape, "dtype": a.dtype} for name, a in arrays.items()},
   }
-  for name in names:
-    sync(folder / name)
   (folder / FILE_NAME).write_text(json.dumps(document, indent=1), encoding="utf-8")
   sync(folder / FILE_NAME)
-  folders = [folder / name for name, entry in _walk(folder) if entry.is_dir(follow_symlinks=False)]
-  for path in (*reversed(folders), folder):
+  _sync_folders(folder)
+
+
+def entries(folder: pathlib.Path, *, under: pathlib.Path) -> dict[str, FileEntry]:
+  """Of the files in `folder` that are under another folder in it, brought to the disk."""
+  if not under.is_dir():
+    return {}
+  prefix = under.relative_to(folder).as_posix() + "/"
+  found = _entries(folder, [prefix + name for name in _files(under)])
+  _sync_folders(under)
+  return found
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+  return sorted(name for name, entry in _walk(folder) if entry.is_file(follow_symlinks=False))
+
+
+def _entries(folder: pathlib.Path, names: list[str]) -> dict[str, FileEntry]:
+  for name in names:
+    sync(folder / name)
+  digests = _sha256_of([folder / name for name in names])
+  return {
+    name: FileEntry((folder / name).stat().st_size, digest)
+    for name, digest in zip(names, digests, strict=True)
+  }
+
+
+def _sync_folders(folder: pathlib.Path) -> None:
+  inner = [folder / name for name, entry in _walk(folder) if entry.is_dir(follow_symlinks=False)]
+  for path in (*reversed(inner), folder):
     sync(path)
 
 

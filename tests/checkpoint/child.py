@@ -1,6 +1,7 @@
 """A process that saves checkpoints until it is killed; run by the tests beside it.
 
 python child.py forever FOLDER        saves steps 1, 2, 3, ... and prints each
+python child.py background FOLDER     trains; saves every other step meanwhile, and prints the whole
 python child.py die FOLDER MOMENT     saves step 1, then kills itself during step 2
 python child.py limited FOLDER        saves step 1, then step 2 under a limit on file sizes
 """
@@ -12,10 +13,11 @@ import shutil
 import signal
 import sys
 
+import jax
 import numpy as np
 
 from flan_tune import errors
-from flan_tune.checkpoint import folders, manifest, orbax_io
+from flan_tune.checkpoint import folders, manifest, orbax_io, saver, writing
 
 
 def state(step: int) -> dict:
@@ -36,12 +38,26 @@ def forever(folder: pathlib.Path) -> None:
     print(step, flush=True)
 
 
+def background(folder: pathlib.Path) -> None:
+  """Each step takes the memory of the state before, whose files may still be written."""
+  add = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+  now, saved = jax.tree.map(jax.numpy.asarray, state(0)), None
+  with saver.Saver(folder, keep=2) as writer:
+    while True:
+      now = add(add(now))
+      step = int(now["step"])
+      writer.save(step, now, documents={"data": {"rows": step}})
+      if saved is not None:  # the save before is whole: this one waited for it
+        print(saved, flush=True)
+      saved = step
+
+
 def die(folder: pathlib.Path, moment: str) -> None:
   """Dies where the save would call the function that the moment names."""
   save(folder, 1)
   owner, _, name = moment.rpartition(".")
   owner = {
-    "orbax_io": orbax_io,
+    "writing": writing,
     "manifest": manifest,
     "folders": folders,
     "shutil": shutil,
@@ -70,5 +86,7 @@ def limited(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  action = {"forever": forever, "die": die, "limited": limited}[sys.argv[1]]
+  action = {"forever": forever, "background": background, "die": die, "limited": limited}[
+    sys.argv[1]
+  ]
   action(pathlib.Path(sys.argv[2]), *sys.argv[3:])

@@ -4,11 +4,12 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
 from flan_tune import errors
-from flan_tune.checkpoint import folders, manifest
+from flan_tune.checkpoint import folders, manifest, owner
 
 
 def add(folder, *steps):
@@ -24,19 +25,24 @@ def damage(folder, step):
   (folders.path_of(folder, step) / "data.json").write_text("something else")
 
 
-def leftover(folder, *, host=folders._HOST, process=None, age=1e6, complete=False, end="00c0ffee"):
-  """A temporary folder as a killed save leaves it, `age` seconds before this process began."""
-  if process is None:  # one that ended
-    child = subprocess.Popen(["true"])
-    child.wait()
-    process = child.pid
-  path = folder / f"checkpoint_9.tmp-{host}-{process}-{end}"
+def ended():
+  """The number of a process that has ended."""
+  child = subprocess.Popen(["true"])
+  child.wait()
+  return child.pid
+
+
+def leftover(
+  folder, *, machine=owner.MACHINE, process=None, age=1e6, complete=False, end="00c0ffee"
+):
+  """A temporary folder as a killed save leaves it, whose files' times are `age` seconds ago."""
+  path = folder / f"checkpoint_9.tmp-{machine}-{process or ended()}-{end}"
   (path / "state").mkdir(parents=True)
   (path / "state" / "arrays").write_text(end)
   if complete:
     manifest.write(path, arrays={})
   for inside in (path, *path.rglob("*")):
-    os.utime(inside, (folders._STARTED - age,) * 2)
+    os.utime(inside, (time.time() - age,) * 2)
   return path
 
 
@@ -173,17 +179,20 @@ def test_what_a_killed_save_left_is_ignored_loudly_and_removed_by_the_next_save(
   assert not path.exists()
 
 
+@pytest.mark.parametrize("age", [1e9, 10, -1e9])
 @pytest.mark.parametrize(
-  "case", ["its process lives", "it is younger than this process", "another name", "a link"]
+  "case", ["its process lives", "this process writes it", "another name", "a link"]
 )
-def test_temporary_folders_that_may_be_somebody_elses_stay(tmp_path, case):
+def test_temporary_folders_that_may_be_somebody_elses_stay(tmp_path, case, age):
+  """Whatever the clocks say: those of the files may be years behind or ahead."""
   match case:
     case "its process lives":
-      path = leftover(tmp_path, process=os.getppid())
-    case "it is younger than this process":
-      path = leftover(tmp_path, age=-1)
+      path = leftover(tmp_path, process=os.getppid(), age=age)
+    case "this process writes it":
+      path = folders.begin(tmp_path, 9)
+      os.utime(path, (time.time() - age,) * 2)
     case "another name":
-      path = leftover(tmp_path).rename(tmp_path / "checkpoint_9.tmp-mine")
+      path = leftover(tmp_path, age=age).rename(tmp_path / "checkpoint_9.tmp-mine")
     case _:
       path = tmp_path / "checkpoint_9.tmp-host-1-00c0ffee"
       (tmp_path / "other").mkdir()
@@ -192,10 +201,42 @@ def test_temporary_folders_that_may_be_somebody_elses_stay(tmp_path, case):
   assert path.exists()
 
 
-def test_a_leftover_of_another_host_or_of_this_process_number_is_removed(tmp_path):
-  paths = [leftover(tmp_path, host="elsewhere"), leftover(tmp_path, process=os.getpid())]
+@pytest.mark.parametrize("age", [1e9, 10, -1e9])
+def test_leftovers_of_processes_that_ended_are_removed_whatever_the_clock_says(tmp_path, age):
+  """Also those whose process numbers were given to others since: to this process, or its parent."""
+  paths = [leftover(tmp_path, age=age), leftover(tmp_path, process=os.getpid(), age=age)]
+  paths.append(leftover(tmp_path, process=os.getppid(), end="0badc0de00c0ffee", age=age))
   folders.begin(tmp_path, 4)
   assert not any(path.exists() for path in paths)
+
+
+def test_another_machines_leftover_is_removed_once_nothing_changes_in_it(
+  tmp_path, monkeypatch, caplog
+):
+  path, now = leftover(tmp_path, machine="elsewhere"), [5.0]
+  monkeypatch.setattr(folders.time, "monotonic", lambda: now[0])
+  step = iter(range(100))
+  for seconds, grown, stays in ((0, False, True), (599, True, True), (599, False, True)):
+    now[0] += seconds
+    if grown:
+      (path / "state" / "arrays").write_text("more of it")
+    folders.begin(tmp_path, next(step))
+    assert path.exists() == stays
+  now[0] += 2
+  folders.begin(tmp_path, next(step))
+  assert not path.exists() and f"removing what an interrupted save left: {path}" in caplog.text
+
+
+def test_another_machines_complete_save_is_used_at_once_and_its_owner_may_live(tmp_path):
+  """The owner, about to rename it itself, finds it in its place."""
+  add(tmp_path, 8)
+  temporary = folders.begin(tmp_path, 9)
+  manifest.write(temporary, arrays={})
+  elsewhere = temporary.with_name(temporary.name.replace(owner.MACHINE, "elsewhere"))
+  temporary.rename(elsewhere)
+  assert folders.latest(tmp_path) == tmp_path / "checkpoint_9" and not elsewhere.exists()
+  assert folders.commit(temporary, tmp_path, 9) == tmp_path / "checkpoint_9"
+  assert sorted(os.listdir(tmp_path)) == ["checkpoint_8", "checkpoint_9"]
 
 
 def test_a_complete_leftover_is_put_in_its_place(tmp_path, caplog):
@@ -214,6 +255,14 @@ def test_a_complete_leftover_never_takes_the_place_of_a_checkpoint(tmp_path):
   leftover(tmp_path, complete=True)
   assert folders.latest(tmp_path) == tmp_path / "checkpoint_9"
   assert (tmp_path / "checkpoint_9" / "data.json").exists()
+
+
+def test_a_complete_leftover_beside_a_damaged_checkpoint_is_kept_and_named(tmp_path, caplog):
+  add(tmp_path, 9)
+  damage(tmp_path, 9)
+  path = leftover(tmp_path, complete=True)
+  folders.begin(tmp_path, 10)
+  assert path.exists() and f"checkpoint_9 is damaged; {path} is complete" in caplog.text
 
 
 def test_a_removal_cut_short_does_not_look_damaged(tmp_path, monkeypatch):
