@@ -82,9 +82,14 @@ class Model:
     self.params = params
     self.vocabulary = vocabulary
     self._sharding: jax.sharding.NamedSharding | None = None
-    self._generate = jax.jit(functools.partial(_generate, network), static_argnames="decoding")
-    self._judge = jax.jit(network.judge)
-    self._logits = jax.jit(network.logits)
+    self._compile()
+
+  def _compile(self, **options: Any) -> None:
+    """Makes the compiled functions; `options` are `jax.jit`'s."""
+    generate = functools.partial(_generate, self.network)
+    self._generate = jax.jit(generate, static_argnames="decoding", **options)
+    self._judge = jax.jit(self.network.judge, **options)
+    self._logits = jax.jit(self.network.logits, **options)
 
   def with_params(self, params: Mapping[str, Any]) -> "Model":
     """The same model, compiled functions included, with other parameters."""
@@ -95,6 +100,9 @@ class Model:
   def on(self, mesh: jax.sharding.Mesh, *, placed: bool = False) -> "Model":
     """The same model on a mesh: parameters placed by its table, batches cut over their axes.
 
+    Where the mesh spans several processes, each of them asks the same at the same time, and gets
+    all answers.
+
     Args:
       mesh: As `partition.make_mesh` makes it.
       placed: The parameters are on it already.
@@ -102,9 +110,12 @@ class Model:
     params = self.params
     if not placed:
       shardings = partition.shardings(params, self.network.axes, mesh)
-      params = jax.device_put(params, shardings)
+      params = jax.tree.map(partition.place, params, shardings)
     other = self.with_params(params)
     other._sharding = jax.sharding.NamedSharding(mesh, partition.BATCH)
+    if not other._sharding.is_fully_addressable:
+      # A process can read only what lies on its own devices.
+      other._compile(out_shardings=jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
     return other
 
   def count_tokens(self, text: str) -> int:
@@ -234,7 +245,7 @@ class Model:
     return self._logits(self.params, dict(batch))
 
   def _placed(self, batch: Any) -> Any:
-    return batch if self._sharding is None else jax.device_put(batch, self._sharding)
+    return batch if self._sharding is None else partition.put(batch, self._sharding)
 
   def _num_rows(self, count: int, batch_size: int) -> int:
     """Rows of a batch: no more than needed, and powers of two, so that few numbers are compiled."""

@@ -1,15 +1,22 @@
 """The feed: every example once, whole, in an order that nothing but the seed decides."""
 
 import collections
+import concurrent.futures
 import itertools
 import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 
 import flan_tune as ft
-from flan_tune import batch, converters, errors, vocab
-from flan_tune.data import feed, mixing, tokens
+from flan_tune import batch, cards, converters, errors, vocab
+from flan_tune.data import feed, mixing, reader, tokens
 
 LENGTHS = {"inputs": 128, "targets": 48}
 
@@ -72,9 +79,10 @@ def test_every_position_is_used_once_and_none_is_lost():
   used = [p for drawn in _take(batches, 30) for row in drawn.examples for p in row]
   assert len(set(used)) == len(used)
   state = batches.state()
-  waiting = {p for row in state["ready"] for p in row} | set(state["open"])
+  (stream,) = state["streams"]
+  waiting = {p for row in stream["ready"] for p in row} | set(stream["open"])
   dropped = sum(sum(reasons.values()) for reasons in state["counts"]["dropped"].values())
-  assert len(set(used) | waiting) + dropped == state["next"]
+  assert len(set(used) | waiting) + dropped == stream["next"]
 
 
 @pytest.mark.parametrize("features", converters.CONVERTERS)
@@ -137,6 +145,195 @@ def test_a_state_of_another_mixture_is_refused():
     _feed(name="playground_cot", state=state)
   with pytest.raises(errors.UserError, match="another features"):
     _feed(features="decoder_only", state=state)
+
+
+SHARES = {
+  "one host": [[0, 1, 2, 3]],
+  "two": [[0, 1], [2, 3]],
+  "four": [[0], [1], [2], [3]],
+  "two with the same rows": [[0, 1, 2, 3], [0, 1, 2, 3]],
+  "two, rows not in a piece": [[0, 2], [1, 3]],
+}
+
+
+class _Hosts:
+  """Feeds of several hosts, each in a thread, as they are in a run."""
+
+  def __init__(self, shares, **settings):
+    self.shares = shares
+    self._values = [""] * len(shares)
+    self._barrier = threading.Barrier(len(shares))
+    recipe = _feed()._recipe
+    make = lambda host: feed.Feed(
+      recipe,
+      batch_size=4,
+      lookahead=24,
+      rows=shares[host],
+      everyone=self._everyone(host),
+      **settings,
+    )
+    self.feeds = [make(host) for host in range(len(shares))]
+
+  def _everyone(self, host):
+    def gather(value):
+      self._values[host] = json.dumps(value)
+      self._barrier.wait()
+      found = [json.loads(one) for one in self._values]
+      self._barrier.wait()
+      return found
+
+    return gather
+
+  def each(self, act):
+    with concurrent.futures.ThreadPoolExecutor(len(self.feeds)) as pool:
+      return list(pool.map(act, self.feeds))
+
+  def take(self, count: int) -> list[feed.Batch]:
+    """Batches put together from the rows of all hosts."""
+    parts = self.each(lambda one: _take(one, count))
+    return [self._joined([part[number] for part in parts]) for number in range(count)]
+
+  def _joined(self, parts: list[feed.Batch]) -> feed.Batch:
+    rows = {}
+    for share, part in zip(self.shares, parts, strict=True):
+      for place, row in enumerate(share):
+        rows[row] = ({k: v[place] for k, v in part.arrays.items()}, part.examples[place])
+    arrays = {name: np.stack([rows[row][0][name] for row in range(4)]) for name in rows[0][0]}
+    tasks = sorted({task for part in parts for task in part.tasks})
+    return feed.Batch(arrays, [rows[row][1] for row in range(4)], tasks)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
+def test_batches_and_state_do_not_depend_on_the_hosts(shares, lanes):
+  alone, several = _Hosts(SHARES["one host"], lanes=lanes), _Hosts(shares, lanes=lanes)
+  _assert_equal(several.take(3), alone.take(3))
+  (state,) = alone.each(feed.Feed.state)
+  assert several.each(feed.Feed.state) == [state] * len(shares)
+  assert several.each(feed.Feed.tokens_given) == [state["counts"]["tokens"]] * len(shares)
+  for other in ("one host", "four"):
+    resumed = _Hosts(SHARES[other], lanes=lanes, state=json.loads(json.dumps(state)))
+    assert resumed.each(feed.Feed.state) == [state] * len(SHARES[other])
+    rest = resumed.take(2)
+    again = _Hosts(shares, lanes=lanes, state=state)
+    _assert_equal(rest, again.take(2))
+    assert resumed.each(feed.Feed.state)[0] == again.each(feed.Feed.state)[0]
+  _assert_equal(rest, alone.take(2))
+  assert resumed.each(feed.Feed.total_counts)[0].as_json() == alone.feeds[0].counts.as_json()
+
+
+def test_a_host_makes_the_examples_of_its_lanes_alone(monkeypatch):
+  made = []
+  original = tokens.Examples._instruction
+  spy = lambda self, position, component: (
+    made.append(position) or original(self, position, component)
+  )
+  monkeypatch.setattr(tokens.Examples, "_instruction", spy)
+  batches = feed.Feed(_feed()._recipe, batch_size=4, lanes=4, rows=[1, 2])
+  for drawn in _take(batches, 5):
+    assert [{p % 4 for p in row} for row in drawn.examples] == [{1}, {2}]
+  assert {position % 4 for position in made} == {1, 2}
+  assert len(set(made)) == len(made)
+
+
+def test_lanes_pack_as_well_as_one_stream():
+  recipe = _feed()._recipe
+  for lanes in (1, 8):
+    batches = feed.Feed(recipe, batch_size=8, lanes=lanes, lookahead=128)
+    assert sum((batch.fill(one.arrays) for one in _take(batches, 20)), batch.Fill()).both > 0.85
+
+
+def test_a_state_from_before_there_were_lanes_is_continued():
+  batches = _feed()
+  _take(batches, 2)
+  state = batches.state()
+  (stream,) = state.pop("streams")
+  state.pop("lanes")
+  _assert_equal(_take(_feed(state=state | stream), 3), _take(batches, 3))
+
+
+def test_lanes_divide_the_batch_and_stay_as_they_were():
+  recipe = _feed()._recipe
+  with pytest.raises(errors.UserError, match="DATA_LANES = 3: must .* divide BATCH_SIZE = 4"):
+    feed.Feed(recipe, batch_size=4, lanes=3)
+  state = feed.Feed(recipe, batch_size=4, lanes=2).state()
+  with pytest.raises(errors.UserError, match="DATA_LANES = 4: .* was made with 2"):
+    feed.Feed(recipe, batch_size=4, lanes=4, state=state)
+
+
+@pytest.mark.parametrize("features", converters.CONVERTERS)
+@pytest.mark.parametrize("pack", [True, False])
+def test_groups_say_what_each_target_token_belongs_to(features, pack):
+  batches = _feed(features=features, pack=pack)
+  known = cards.load().tasks
+  for drawn in _take(batches, 3):
+    assert drawn.groups is not None
+    assert drawn.groups.shape == drawn.arrays["decoder_target_tokens"].shape
+    assert drawn.groups.dtype == np.int32
+    weights = drawn.arrays["decoder_loss_weights"]
+    segments = drawn.arrays.get("decoder_segment_ids", np.ones_like(drawn.groups))
+    for row, positions in enumerate(drawn.examples):
+      for segment, position in enumerate(positions, start=1):
+        example = batches._examples.rendered[position]
+        here = (segments[row] == segment) & (weights[row] > 0)
+        (number,) = set(drawn.groups[row][here].tolist())
+        assert batches.groups[number] == (known[example.task].group, example.kind)
+
+
+class _Process:
+  """A worker that has been killed, as far as can be seen from outside."""
+
+  name, pid, exitcode = "grain-process-prefetch", 1, -9
+
+  def kill(self):
+    pass
+
+  def join(self, timeout):
+    pass
+
+
+def _endless(first: int):
+  yield first
+  threading.Event().wait()
+
+
+def test_a_dead_worker_is_noticed_though_grain_waits_for_it_for_ever(monkeypatch):
+  monkeypatch.setattr(reader, "_PATIENCE", 0.1)
+  watched = reader._Watched(_endless(7))
+  assert next(watched) == 7
+  monkeypatch.setattr(multiprocessing, "active_children", lambda: [_Process()])
+  began = time.monotonic()
+  with pytest.raises(reader._Died, match="killed"):
+    next(watched)
+  assert time.monotonic() - began < 5
+
+
+def test_workers_that_die_again_and_again_end_the_run_with_a_sentence(monkeypatch, caplog):
+  def dies():
+    raise reader._Died("killed")
+    yield
+
+  monkeypatch.setattr(reader.Reader, "_open", lambda self: dies())
+  with (
+    caplog.at_level(logging.WARNING),
+    pytest.raises(errors.UserError, match=r"\(NUM_WORKERS = 2\) has died \(killed\), the 3rd"),
+  ):
+    next(_feed(num_workers=2))
+  assert [one.message.partition(";")[2] for one in caplog.records] == [
+    " another one takes its place, and no example is lost"
+  ] * 2
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_example(caplog):
+  batches = _feed(num_workers=2, batch_size=32)
+  first = _take(batches, 1)
+  time.sleep(1.0)  # until its pipe is full, and it is in the middle of a write
+  workers = [one for one in multiprocessing.active_children() if "grain" in one.name]
+  assert len(workers) == 2
+  os.kill(workers[0].pid or 0, signal.SIGKILL)
+  _assert_equal(first + _take(batches, 40), _take(_feed(batch_size=32), 41))
+  assert "has died (killed)" in caplog.text
 
 
 def test_shares_follow_the_plan():

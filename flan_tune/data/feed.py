@@ -1,76 +1,42 @@
-"""Batches in a resumable order: Grain reads and tokenises, the packer packs, state is a few ints.
+"""Batches in a resumable order: Grain reads and tokenises, packers pack, state is a few ints.
 
-    positions 0, 1, 2, ... -> (workers) Tokenised -> packer -> rows -> batches
+    positions 0, 1, 2, ... -> (workers) Tokenised -> lanes, each with a packer -> rows -> batches
 
 A position's example is a pure function of the seed, and Grain hands the workers' results back in
-order, so batches do not depend on the number of workers.  The state names positions only: the
+order, so batches do not depend on the number of workers.  Nor do they on the number of hosts: one
+reads the lanes of its own rows (see `lanes`).  The state names positions only: for each lane the
 next one to read and those waiting in open rows; restoring renders the waiting ones again.
 """
 
-import collections
-import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import grain
 import numpy as np
-from absl import flags
 
-from flan_tune import converters, errors, packing
-from flan_tune.data import mixing, tokens
+from flan_tune import cards, converters, errors
+from flan_tune.data import lanes as lanes_lib
+from flan_tune.data import mixing, reader, tokens
 
-_LAST = 1 << 48  # as good as endless, and safe in C's long
-# After so many examples of which none could be used, the limits are to blame.
-_GIVE_UP = 1000
+Counts = lanes_lib.Counts
+Lane = lanes_lib.Lane
 
 
 class Batch(NamedTuple):
-  """A batch and where it came from.
+  """A batch, or a host's rows of it, and where it came from.
 
   Attributes:
     arrays: T5X feature names to [batch, length] arrays (see `batch` and `lm_batch`).
     examples: For each row the positions in the stream, in order.
     tasks: Task names in the batch, sorted.
+    groups: What each target token belongs to: int32 [batch, length], numbers into `Feed.groups`;
+      any of them at padding, which has no weight.
   """
 
   arrays: dict[str, np.ndarray]
   examples: list[list[int]]
   tasks: list[str]
-
-
-@dataclasses.dataclass
-class Counts:
-  """What the feed has read and given out so far.
-
-  Attributes:
-    seen: Task to examples that can be used.
-    dropped: Task to reason to examples left out (or trimmed).
-    tokens: Real tokens of both sides in the batches given out.
-    unread: Task to reason to what its source left out when it was opened: damaged lines and the
-      like, which never become rows.
-  """
-
-  seen: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-  dropped: dict[str, collections.Counter] = dataclasses.field(
-    default_factory=lambda: collections.defaultdict(collections.Counter)
-  )
-  tokens: int = 0
-  unread: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-
-  def as_json(self) -> dict[str, Any]:
-    """Plain dictionaries."""
-    dropped = {task: dict(reasons) for task, reasons in self.dropped.items()}
-    found = {"seen": dict(self.seen), "dropped": dropped, "tokens": self.tokens}
-    return found | {"unread": self.unread}
-
-  @classmethod
-  def from_json(cls, saved: Mapping[str, Any]) -> "Counts":
-    """The inverse of `as_json`."""
-    counts = cls(collections.Counter(saved["seen"]), tokens=saved["tokens"])
-    counts.unread = dict(saved["unread"])
-    for task, reasons in saved["dropped"].items():
-      counts.dropped[task] = collections.Counter(reasons)
-    return counts
+  groups: np.ndarray | None = None
 
 
 class Feed(Iterator[Batch]):
@@ -78,12 +44,22 @@ class Feed(Iterator[Batch]):
 
   Args:
     recipe: What examples are made of.
-    batch_size: Rows in a batch.
+    batch_size: Rows in a batch, of all hosts.
     pack: Several examples a row; otherwise one.
     lookahead: How far the packer may look (see `packing.Packer`).
     num_workers: Processes that render and tokenise; 0 does it here, in threads.
     features: What the model reads: a key of `converters.CONVERTERS`.
-    state: From `state()`, to continue exactly there.
+    state: From `state()`, to continue exactly there, on any number of hosts.
+    lanes: Independent streams that make up a batch; as many as there may be hosts, so that each
+      reads only its share.
+    rows: Which rows of the batch this host needs; all by default.
+    everyone: A value to that of all hosts, which call it alike.
+
+  Attributes:
+    groups: (group of the card, kind of the example), which `Batch.groups` numbers.
+
+  Raises:
+    UserError: The state is another mixture's, or the lanes do not divide the batch.
   """
 
   def __init__(
@@ -92,49 +68,109 @@ class Feed(Iterator[Batch]):
     *,
     batch_size: int,
     pack: bool = True,
-    lookahead: int = 512,
+    lookahead: int = 256,
     num_workers: int = 0,
     features: str = "encoder_decoder",
     state: Mapping[str, Any] | None = None,
+    lanes: int = 1,
+    rows: Sequence[int] | None = None,
+    everyone: Callable[[Any], list[Any]] = lambda value: [value],
   ):
+    if lanes < 1 or batch_size % lanes:
+      raise errors.UserError(
+        f"DATA_LANES = {lanes}: must be at least 1 and divide BATCH_SIZE = {batch_size}"
+      )
     self._recipe = recipe
-    self._batch_size = batch_size
     self._pack = pack
     self._lookahead = lookahead
-    self._num_workers = num_workers
-    self._examples = tokens.Examples(recipe)
-    self._waiting: dict[int, tokens.Tokenised] = {}
-    self._ready: collections.deque[list[int]] = collections.deque()
     self._features = features
+    self._num_lanes = lanes
+    self._everyone = everyone
     self._converter = converters.CONVERTERS[features]
-    inputs, targets = recipe.lengths
-    self._lengths = {"inputs": inputs, "targets": targets}
-    self._limits = self._converter.limits(self._lengths)
-    self._packer = packing.Packer(self._limits, lookahead=lookahead)
-    self._next = 0
-    self._unused = 0
-    self._rows: dict[str, int] = {}
-    self.counts = Counts()
+    self._lengths = dict(zip(("inputs", "targets"), recipe.lengths, strict=True))
+    self._examples = tokens.Examples(recipe)
+    self._rows: dict[str, int] = {}  # of what was taken in before, as the state has it
+    self._on_disk: dict[str, int] = {}  # of what was read
+    self._before = Counts()
+    self._share = batch_size // lanes
+    self._wanted = range(batch_size) if rows is None else sorted(rows)
+    self._lanes = self._make_lanes()
+    self.groups, self._group_of = groups_of(recipe.components)
     if state is not None:
       self._restore(state)
-    self._reader = self._open_reader()
+    starts = {number: lane.next for number, lane in self._lanes.items()}
+    self._reader = reader.Reader(self._examples, tokens.Turns(starts, lanes), num_workers)
+
+  def _make_lanes(self) -> dict[int, Lane]:
+    """Those of the wanted rows, by number."""
+    rules = lanes_lib.Rules(
+      self._recipe.components,
+      self._recipe.lengths,
+      self._converter.sizes,
+      self._converter.limits(self._lengths),
+      self._lookahead if self._pack else 0,
+    )
+    numbers = sorted({row // self._share for row in self._wanted})
+    return {number: Lane(number, rules) for number in numbers}
 
   def __next__(self) -> Batch:
-    while len(self._ready) < self._batch_size:
-      self._take(next(self._reader))
-    rows = [self._ready.popleft() for _ in range(self._batch_size)]
-    return self._batch(rows)
+    made: dict[int, tuple[list[int], list[tokens.Tokenised]]] = {}
+    for number, lane in self._lanes.items():
+      while len(lane) < self._share:
+        self._advance(lane)
+      made |= {number * self._share + row: lane.pop() for row in range(self._share)}
+    return self._batch([made[row] for row in self._wanted])
+
+  @property
+  def counts(self) -> Counts:
+    """Of the lanes of this host, and of all lanes up to where it was restored."""
+    counts = Counts()
+    for part in (self._before, *(lane.counts for lane in self._lanes.values())):
+      counts.add(part)
+    return counts
+
+  def total_counts(self) -> Counts:
+    """Of all hosts, each of which must call this."""
+    return Counts.from_json(self.state()["counts"])
+
+  def tokens_given(self) -> int:
+    """Real tokens in the batches given out, of all hosts, each of which must call this."""
+    own = {str(number): lane.counts.tokens for number, lane in self._lanes.items()}
+    shares = functools.reduce(lambda a, b: a | b, self._everyone(own))
+    return self._before.tokens + sum(shares.values())
 
   def state(self) -> dict[str, Any]:
-    """JSON from which an equal feed continues with the batch after the last one returned."""
+    """JSON from which an equal feed continues with the batch after the last one returned.
+
+    It is the same for any number of hosts; each must call this.
+    """
+    shares = self._everyone(
+      {
+        str(number): lane.state() | {"rows": lane.rows, "counts": lane.counts.as_json()}
+        for number, lane in self._lanes.items()
+      }
+    )
+    every = functools.reduce(lambda a, b: a | b, shares)
+    counts = Counts()
+    counts.add(self._before)
+    rows, streams = dict(self._rows), []
+    for number in range(self._num_lanes):
+      stream = dict(every[str(number)])
+      counts.add(Counts.from_json(stream.pop("counts")))
+      rows |= stream.pop("rows")
+      streams.append(stream)
     return {
       **self._identity(),
-      "rows": dict(self._rows),
-      "next": self._next,
-      "ready": [list(row) for row in self._ready],
-      "open": self._packer.pending(),
-      "counts": self.counts.as_json(),
+      "lanes": self._num_lanes,
+      "rows": dict(sorted(rows.items())),
+      "streams": streams,
+      "counts": counts.as_json(),
     }
+
+  @property
+  def recipe(self) -> tokens.Recipe:
+    """What examples are made of."""
+    return self._recipe
 
   def plan_rates(self) -> dict[str, float]:
     """Task to its planned share of the examples."""
@@ -147,19 +183,17 @@ class Feed(Iterator[Batch]):
           f"the checkpoint's data order was made with another {key}; restore it with the same"
           " mixture, data, vocabulary and lengths, or start a new MODEL_DIR"
         )
-    self._rows = dict(state["rows"])
-    self._next = state["next"]
-    self._ready.extend([list(row) for row in state["ready"]])
-    waiting = [position for row in state["ready"] for position in row]
-    waiting += state["open"]
-    self._waiting = {position: self._again(position) for position in waiting}
-    self._packer = packing.Packer.restore(
-      state["open"],
-      [self._sizes(self._waiting[position]) for position in state["open"]],
-      limits=self._limits,
-      lookahead=self._lookahead,
-    )
-    self.counts = Counts.from_json(state["counts"])
+    made_with = state.get("lanes", 1)
+    if made_with != self._num_lanes:
+      raise errors.UserError(
+        f"DATA_LANES = {self._num_lanes}: the checkpoint's data order was made with {made_with};"
+        " restore it with as many, or start a new MODEL_DIR"
+      )
+    self._rows, self._on_disk = dict(state["rows"]), dict(state["rows"])
+    streams = state.get("streams", [state])  # those of one lane stood at the top once
+    for number, lane in self._lanes.items():
+      lane.restore(streams[number], self._again)
+    self._before = Counts.from_json(state["counts"])
 
   def _identity(self) -> dict[str, Any]:
     """All that the sequence of examples depends on, besides the data themselves."""
@@ -179,87 +213,71 @@ class Feed(Iterator[Batch]):
       "mode_tokens": recipe.mode_tokens,
     }
 
-  def _again(self, position: int) -> tokens.Tokenised:
-    """An example that was read before the run was stopped."""
-    example = self._examples.map(position)
-    task = self._recipe.components[example.component].task
-    if example.fault:
-      raise errors.UserError(
-        f"{task}: an example that was there before the run was stopped is not usable now"
-        f" ({example.fault}); bring the data back as they were, or start a new MODEL_DIR"
-      )
-    self._check_rows(task, example.rows)
-    return example
+  def _again(self, positions: Iterable[int]) -> list[tokens.Tokenised]:
+    """Examples that were read before the run was stopped."""
+    examples = [self._examples.map(position) for position in positions]
+    for example in examples:
+      task = self._recipe.components[example.component].task
+      if example.fault:
+        raise errors.UserError(
+          f"{task}: an example that was there before the run was stopped is not usable now"
+          f" ({example.fault}); bring the data back as they were, or start a new MODEL_DIR"
+        )
+      self._check_rows(task, example.rows)
+    return examples
 
   def _check_rows(self, task: str, rows: int) -> None:
-    if self._rows.setdefault(task, rows) != rows:
+    if self._on_disk.setdefault(task, rows) != rows:
       raise errors.UserError(
-        f"{task}: has {rows} rows on disk, had {self._rows[task]} before the run was stopped;"
+        f"{task}: has {rows} rows on disk, had {self._on_disk[task]} before the run was stopped;"
         " bring the data back as they were, or start a new MODEL_DIR"
       )
 
-  def _open_reader(self) -> Iterator[tokens.Tokenised]:
-    positions = grain.MapDataset.range(self._next, _LAST)
-    # One thread: rendering is Python and holds the interpreter lock.
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=64)
-    dataset = positions.map(self._examples).to_iter_dataset(options)
-    if self._num_workers:
-      if not flags.FLAGS.is_parsed():  # Grain asks absl's flags, which only absl programs parse
-        flags.FLAGS.mark_as_parsed()
-      dataset = dataset.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=self._num_workers, per_worker_buffer_size=256)
-      )
-    return iter(dataset)
+  def _advance(self, lane: Lane) -> None:
+    """Has a lane take in one example, which may have to be read, with those of other lanes."""
+    while not lane.inbox:
+      example = next(self._reader)
+      if example.position < 0:
+        continue
+      if not example.fault:
+        self._check_rows(self._recipe.components[example.component].task, example.rows)
+      self._lanes[example.position % self._num_lanes].inbox.append(example)
+    lane.take(self._num_lanes)
 
-  def _take(self, example: tokens.Tokenised) -> None:
-    self._next = example.position + 1
-    task = self._recipe.components[example.component].task
-    if example.fault:
-      self.counts.dropped[task][example.fault] += 1
-      self._unused += 1
-      if self._unused == _GIVE_UP:
-        raise self._nothing_fits(example)
-      return
-    self._unused = -1 << 60  # the limits let something through
-    self._check_rows(task, example.rows)
-    self.counts.seen[task] += 1
-    if example.problems:
-      self.counts.unread[task] = dict(example.problems)
-    if example.trimmed:
-      self.counts.dropped[task]["trimmed"] += 1
-    self._waiting[example.position] = example
-    if self._pack:
-      self._ready.extend(self._packer.add(example.position, self._sizes(example)))
-    else:
-      self._ready.append([example.position])
-
-  def _nothing_fits(self, example: tokens.Tokenised) -> errors.UserError:
-    reasons: collections.Counter = collections.Counter()
-    for counter in self.counts.dropped.values():
-      reasons.update(counter)
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return errors.UserError(
-      f"TASK_FEATURE_LENGTHS = {{'inputs': {self._recipe.lengths[0]}, 'targets':"
-      f" {self._recipe.lengths[1]}}}: none of the first {_GIVE_UP} examples can be used ({told});"
-      f" the last has {len(example.inputs)} and {len(example.targets)} tokens"
-    )
-
-  def _sizes(self, example: tokens.Tokenised) -> tuple[int, ...]:
-    return self._converter.sizes(len(example.inputs), len(example.targets))
-
-  def _batch(self, rows: list[list[int]]) -> Batch:
-    examples = [[self._waiting.pop(position) for position in row] for row in rows]
+  def _batch(self, made: list[tuple[list[int], list[tokens.Tokenised]]]) -> Batch:
+    examples = [row for _, row in made]
     pairs = [[(one.inputs, one.targets) for one in row] for row in examples]
-    self.counts.tokens += sum(len(a) + len(b) for row in pairs for a, b in row)
     if self._pack:
       arrays = self._converter.packed(pairs, self._lengths)
     else:
       arrays = self._converter.unpacked([pair for (pair,) in pairs], self._lengths)
     used = {one.component for row in examples for one in row}
     tasks = sorted({self._recipe.components[number].task for number in used})
-    return Batch(arrays, rows, tasks)
+    groups = self._numbered(arrays, examples)
+    return Batch(arrays, [positions for positions, _ in made], tasks, groups)
+
+  def _numbered(
+    self, arrays: Mapping[str, np.ndarray], examples: Sequence[Sequence[tokens.Tokenised]]
+  ) -> np.ndarray:
+    """The groups of a batch's target tokens: int32 [batch, length]."""
+    table = np.zeros((len(examples), 1 + max(map(len, examples))), np.int32)
+    for row, several in enumerate(examples):
+      table[row, 1 : 1 + len(several)] = self._group_of[[one.component for one in several]]
+    segments = arrays.get("decoder_segment_ids", np.ones_like(arrays["decoder_target_tokens"]))
+    return np.take_along_axis(table, segments, axis=1)
 
 
 def recipe(plan: mixing.Plan, **settings: Any) -> tokens.Recipe:
   """A recipe for a planned mixture; `settings` are the other attributes of `tokens.Recipe`."""
   return tokens.Recipe(components=plan.components, **settings)
+
+
+def groups_of(
+  components: Sequence[mixing.Component],
+) -> tuple[tuple[tuple[str, str], ...], np.ndarray]:
+  """The pairs of group and kind, and which of them each component has."""
+  known = cards.load().tasks
+  pairs = [(known[one.task].group, one.kind) for one in components]
+  found = tuple(sorted(set(pairs)))
+  numbers = {pair: number for number, pair in enumerate(found)}
+  return found, np.array([numbers[pair] for pair in pairs], np.int32)

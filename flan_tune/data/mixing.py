@@ -164,7 +164,7 @@ def plan(
       stand_ins[card.name] = found
     return not isinstance(found, Missing)
 
-  weights = _weights(collection, name, out, present, sized=_size)
+  weights = _weights(collection, name, out, present, sized=size_of)
   if suspects and not allow_benchmarks:
     raise errors.UserError(
       f"{name}: {len(suspects)} tasks are of benchmarks: {_listed(suspects)}; leave them out with"
@@ -213,7 +213,7 @@ def _cards_size(card: cards.TaskCard, cap: int) -> int:
   return cap if card.size is None else card.size
 
 
-def _size(card: cards.TaskCard, cap: int) -> int:
+def size_of(card: cards.TaskCard, cap: int) -> int:
   """The card's size; only a card without one has its rows counted, which opens them."""
   if card.size is not None:
     return card.size

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import grain
@@ -115,6 +116,28 @@ def wording(components: tuple[mixing.Component, ...]) -> str:
   return digest.hexdigest()
 
 
+class Turns(grain.transforms.Map):
+  """Maps a place in what is read to a position of the mixture: lanes take turns.
+
+  Args:
+    starts: Lane to the first position that it has not had.
+    lanes: How many there are, here or elsewhere.
+  """
+
+  def __init__(self, starts: Mapping[int, int], lanes: int):
+    self._starts = dict(sorted(starts.items()))
+    self._order = tuple(self._starts)
+    self._lanes = lanes
+    self._round = min(starts.values()) // lanes
+
+  def map(self, element: int) -> int:
+    """The position at place `element`; below 0 for one that its lane has had."""
+    rounds, turn = divmod(int(element), len(self._order))
+    lane = self._order[turn]
+    position = (self._round + rounds) * self._lanes + lane
+    return position if position >= self._starts[lane] else -1
+
+
 class Examples(grain.transforms.Map):
   """Maps a position to a `Tokenised` example; a pure function of the recipe and the position."""
 
@@ -151,8 +174,13 @@ class Examples(grain.transforms.Map):
     return self._last[1]
 
   def map(self, element: int) -> Tokenised:
-    """The example at position `element`; whatever is wrong with it stands in `fault`."""
+    """The example at position `element`; whatever is wrong with it stands in `fault`.
+
+    Below 0 there is none, and nothing is read.
+    """
     position = int(element)
+    if position < 0:
+      return Tokenised(position, 0, (), ())
     component = self.rendered.component(position)
     denoise = self.recipe.objective != INSTRUCTIONS
     try:
