@@ -1,12 +1,12 @@
 """The loop.  It draws batches and calls the step; everything else happens in hooks."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
-import optax
 
+from flan_tune.train import clock as clock_lib
 from flan_tune.train import step as step_lib
 
 
@@ -28,35 +28,41 @@ def fit(
   state: step_lib.TrainState,
   batches: Iterator[Any],
   *,
-  loss_fn: step_lib.LossFn,
-  tx: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
   batch_sharding: jax.sharding.Sharding,
   state_sharding: Any,
   num_steps: int,
-  seed: int,
+  put: Callable[[Any, jax.sharding.Sharding], Any] = jax.device_put,
+  clock: clock_lib.Clock | None = None,
   hooks: Sequence[Hook] = (),
+  **settings: Any,
 ) -> step_lib.TrainState:
   """Trains from `state.step` to `num_steps`, or to the step at which a hook has seen enough.
 
   Args:
-    batches: Yields objects with `.arrays`, host arrays by feature name; drawn one at a time, so
-      what a checkpoint says of them is what the state has seen.
+    batches: Yields objects with `.arrays`, host arrays by feature name, and perhaps `.groups`,
+      which the loss gets as "loss_groups"; drawn one at a time, so what a checkpoint says of them
+      is what the state has seen.
+    put: Host arrays and a sharding to arrays on the devices, without waiting.
+    clock: Told what time goes to; the recorder's, where there is one.
     hooks: Called in order after each step they are due at.
+    settings: Of `step.train_step`: `loss_fn`, `tx`, `seed`, and whatever else it takes.
   """
-  step_fn = jax.jit(
-    functools.partial(step_lib.train_step, loss_fn=loss_fn, tx=tx, seed=seed),
-    donate_argnames="state",
-    # The new state lies where the old one did, or a second compilation would follow.
-    out_shardings=(state_sharding, None),
-  )
+  clock = clock or clock_lib.Clock()
+  step_fn = compiled_step(state_sharding, **settings)
   start = int(state.step)
   # The guard turns a silent host<->device copy, the usual cause of a slow step, into an error.
   with jax.set_mesh(mesh), jax.transfer_guard("disallow"):
     for step in range(start + 1, num_steps + 1):
-      batch = next(batches)
-      arrays = jax.device_put(batch.arrays, batch_sharding)
-      state, metrics = step_fn(state, arrays)  # returns before the device has finished
+      # No batch is drawn ahead: calling a step does not wait for it, so the one before still runs
+      # here and hides drawing and copying, and the feed's state is that of the steps called.
+      with clock.spending("data"):
+        batch = next(batches)
+        arrays = put(_arrays(batch), batch_sharding)
+      named = jax.profiler.StepTraceAnnotation("train", step_num=step)  # in a trace
+      with named, clock.spending("step" if step > start + 1 else "compile"):
+        state, metrics = step_fn(state, arrays)  # returns before the device has finished
+      clock.running(metrics)
       is_last = step == num_steps
       for hook in hooks:
         if hook.due(step) or is_last:
@@ -64,3 +70,23 @@ def fit(
       if is_last:
         break
   return state
+
+
+def compiled_step(state_sharding: Any, **settings: Any) -> Any:
+  """The step of `fit`, jitted: (state, arrays) -> (state, metrics), the state donated.
+
+  Args:
+    state_sharding: Of every array of the state.
+    settings: Of `step.train_step`.
+  """
+  return jax.jit(
+    functools.partial(step_lib.train_step, **settings),
+    donate_argnames="state",
+    # The new state lies where the old one did, or a second compilation would follow.
+    out_shardings=(state_sharding, None),
+  )
+
+
+def _arrays(batch: Any) -> dict[str, Any]:
+  groups = getattr(batch, "groups", None)
+  return batch.arrays if groups is None else {**batch.arrays, "loss_groups": groups}

@@ -7,17 +7,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from flan_tune.train import trainable
+from flan_tune import optim
+from flan_tune.train import accumulate, norms, trainable
 
 Params = Any
 Arrays = dict[str, jax.Array]
+LossFn = accumulate.LossFn
 
 
 class TrainState(NamedTuple):
   """What a run carries from step to step.  A checkpoint holds it without `frozen`.
 
   Attributes:
-    step: int32 scalar, updates done.
+    step: int32 scalar, batches seen; less by the skipped steps is how many updates were done.
     params: The parameters that learn: a nested dict of float32 arrays under T5X's names.
     opt_state: The optimiser's, of those.
     frozen: The network's other parameters, likewise; empty when all learn.
@@ -31,10 +33,6 @@ class TrainState(NamedTuple):
   def whole(self) -> Params:
     """All parameters, as the network takes them."""
     return trainable.join(self.params, self.frozen)
-
-
-# (params, batch, key) -> (loss to differentiate, name -> (sum, count))
-LossFn = Callable[[Params, Arrays, jax.Array], tuple[jax.Array, dict[str, Any]]]
 
 
 def create(params: Params, tx: optax.GradientTransformation, *, learning: str = ".*") -> TrainState:
@@ -55,19 +53,51 @@ def train_step(
   loss_fn: LossFn,
   tx: optax.GradientTransformation,
   seed: int,
+  prepare: Callable[[Arrays], Arrays] | None = None,
+  microbatches: int = 1,
+  norm_groups: norms.Table | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
   """One update.  The key depends on (seed, step) alone, so a resumed run replays it.
 
+  Where the loss or the gradient's norm is infinite or not a number, parameters and optimiser's
+  state (and with it the optimiser's own count) stay as they are to the bit; the step counts on, so
+  that the run goes on with the next batch and another key.
+
+  Args:
+    state: Before the update.
+    batch: Arrays [b, ...].
+    loss_fn: Called with all parameters.
+    tx: Gives what is added to the parameters that learn.
+    seed: Of the run.
+    prepare: Adds to the batch what must be worked out from the whole of it.
+    microbatches: Parts of the batch that are worked off one after the other.
+    norm_groups: Adds the metrics of `norms.measure`, by these groups.
+
   Returns:
     The new state, and metrics: name -> (sum, count), to be divided last, so that neither padding
-    nor sharding can bias a mean.
+    nor sharding can bias a mean.  "skipped" is (1, 1) for a step that changed nothing.
   """
   key = jax.random.fold_in(jax.random.key(seed), state.step)
+  batch = batch if prepare is None else prepare(batch)
   # Differentiating what learns and nothing else spares the gradients of all frozen weights.
-  objective = lambda params: loss_fn(trainable.join(params, state.frozen), batch, key)
-  (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+  objective = lambda params, part, key: loss_fn(trainable.join(params, state.frozen), part, key)
+  (loss, metrics), grads = accumulate.gradients(
+    objective, state.params, batch, key, microbatches=microbatches
+  )
+  grad_norm = optim.global_norm(grads)
+  usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  new = (optax.apply_updates(state.params, updates), opt_state)
+  # Chosen number by number and not by `cond`: XLA makes it part of the update, in the same buffers.
+  keep = lambda changed, old: jnp.where(usable, changed, old)
+  params, opt_state = jax.tree.map(keep, new, (state.params, state.opt_state))
   one = jnp.ones((), jnp.float32)
-  metrics = {**metrics, "objective": (loss, one), "grad_norm": (optax.tree.norm(grads), one)}
+  metrics = {
+    **metrics,
+    "objective": (loss, one),
+    "grad_norm": (grad_norm, one),
+    "skipped": (1.0 - usable, one),
+  }
+  if norm_groups is not None:
+    metrics |= norms.measure(grads, updates, state.params, table=norm_groups)
   return TrainState(state.step + 1, params, opt_state, state.frozen), metrics
