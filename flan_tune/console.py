@@ -73,8 +73,8 @@ class Progress:
 
     Args:
       total: Steps in all, where that was not known at first.
-      metrics: Shown are loss, tokens_per_second and fill (0..1); what is missing keeps its last
-        value, so this may be called every step with nothing measured.
+      metrics: Shown are loss, tokens_per_second, fill and utilisation (0..1 both); what is
+        missing keeps its last value, so this may be called every step with nothing measured.
     """
     now = self._clock()
     if self._origin is None:
@@ -148,6 +148,8 @@ class _Line(NamedTuple):
       parts.append(("speed", f"{speed:,.0f} tok/s"))
     if (fill := scoreboard.number(_float(self.metrics.get("fill")))) is not None:
       parts.append(("fill", f"fill {100 * fill:.0f}%"))
+    if (used := scoreboard.number(_float(self.metrics.get("utilisation")))) is not None:
+      parts.append(("used", f"util {100 * used:.3g}%"))
     return parts
 
   def share(self) -> float:
@@ -157,7 +159,7 @@ class _Line(NamedTuple):
   def plain(self) -> str:
     """The whole line without a bar, for logs."""
     texts = dict(self.fields())
-    order = ("step", "loss", "speed", "fill", "left")
+    order = ("step", "loss", "speed", "fill", "used", "left")
     head, *rest = [texts[name] for name in order if name in texts]
     return "  ".join([f"{self.unit} {head}", f"{100 * self.share():.0f}%", *rest])
 
@@ -176,7 +178,7 @@ class _Line(NamedTuple):
       # ASCII where the stream cannot encode the rule; the two halves differ without colours too.
       full, empty = ("━", "·") if options.encoding.startswith("utf") else ("#", ".")
       line.append("  ").append(full * done, style="green").append(empty * (bar - done), style="dim")
-    for name in ("loss", "speed", "fill", "left"):
+    for name in ("loss", "speed", "fill", "used", "left"):
       if name in texts:
         line.append(f"  {texts[name]}")
     line.truncate(max(1, room))

@@ -30,6 +30,7 @@ def facts(run: Run) -> Markup:
     ("Objective", run.macro("OBJECTIVE")),
     ("Started from", run.macro("INITIAL_CHECKPOINT_PATH")),
     ("Steps", _steps(run)),
+    ("Steps left out", _left_out(run)),
     ("Time", _time(run)),
     ("Tokens seen", _tokens(run)),
     ("Tokens per second", _speed(run)),
@@ -121,6 +122,11 @@ def _steps(run: Run) -> str:
   return shown + (f", best {best:,.0f}" if best is not None else "")
 
 
+def _left_out(run: Run) -> str | None:
+  count = run.last("skipped_steps")
+  return f"{count:,.0f}, whose loss or gradient was not finite" if count else None
+
+
 def _integer(text: str | None) -> int | None:
   digits = (text or "").replace("_", "")
   return int(digits) if digits.isdecimal() else None
@@ -182,9 +188,9 @@ def _peak(run: Run) -> float | None:
 
 
 def _started(run: Run) -> str:
-  times = [number(record.get("time")) for record in (*run.events, *run.train)]
-  known = [value for value in times if value is not None]
-  return _clock(min(known)) if known else _UNKNOWN
+  times = (number(record.get("time")) for record in (*run.events, *run.train))
+  first = next((value for value in times if value is not None), None)
+  return _UNKNOWN if first is None else _clock(first)
 
 
 def _clock(seconds: float) -> str:

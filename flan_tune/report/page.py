@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from flan_tune.report import (
   benchmark_scores,
+  efficiency,
   exam_page,
   examples,
   group_plots,
+  loss_groups,
   mixture,
   overview,
   plots,
@@ -32,8 +34,8 @@ _GROUPS = (
   " the tasks that were evaluated."
 )
 _THROUGHPUT = (
-  "Tokens are counted without padding. The first step compiles, so it is slow. Fill is the share of"
-  " the packed slots, of all sides together, that hold tokens."
+  "Tokens are counted without padding. Fill is the share of the packed slots, of all sides"
+  " together, that hold tokens."
 )
 
 
@@ -48,6 +50,8 @@ def render(run: Run, evaluations: Sequence[Examined] = (), *, models: str | None
     ("learning", "Learning", _learning(run)),
     ("scores", "Scores", results.section(run)),
   ]
+  if (used := efficiency.section(run)) is not None:
+    sections.insert(1, ("efficiency", "Time and efficiency", used))
   notices = list(run.notices)
   if evaluations:
     newest = evaluations[-1]
@@ -142,6 +146,7 @@ def _learning(run: Run) -> Markup:
   dotted = " Dotted lines: the run was resumed there." if resumed else ""
   drawn = [
     figure(plots.learning(run), _LEARNING + dotted),
+    loss_groups.section(run),
     figure(group_plots.losses(run), _GROUPS),
     figure(plots.throughput(run), _THROUGHPUT),
     figure(plots.optimiser(run), ""),
