@@ -25,6 +25,16 @@ _TOLD = {
 }
 
 
+class Unset(errors.UserError):
+  """A required value that nothing sets; `name` is its macro."""
+
+  def __init__(self, name: str, place: str):
+    super().__init__(
+      f"{name} has no value: set it in the gin file or with --gin.{name}=... ({place})"
+    )
+    self.name = name
+
+
 def check(bindings: Sequence[Any], imports: Mapping[str, str]) -> None:
   """Every name means something, and every value is of its field's type.
 
@@ -50,9 +60,7 @@ def check(bindings: Sequence[Any], imports: Mapping[str, str]) -> None:
       _check_parameter(one, imports)
   for name, one in assigned.items():
     if one.value == ("%", "gin.REQUIRED"):
-      raise errors.UserError(
-        f"{name} has no value: set it in the gin file or with --gin.{name}=... ({_place(one)})"
-      )
+      raise Unset(name, _place(one))
   for one in {(one.selector, one.arg_name): one for one in bindings if one.arg_name}.values():
     _check_type(one, assigned, imports)
 
