@@ -1,19 +1,22 @@
 """Building the parts of a run from its configuration: each function makes one of them."""
 
+import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from flan_tune import cards, errors, frozen, optim, partition, pretrained, vocab
+from flan_tune import cards, converters, errors, frozen, hosts, optim, partition, pretrained, vocab
 from flan_tune import config as config_lib
 from flan_tune.checkpoint import orbax_io
-from flan_tune.data import feed, mixing
+from flan_tune.data import feed, mixing, tokens
+from flan_tune.models import layout
 from flan_tune.sources import playground
+from flan_tune.train import norms, trainable
 from flan_tune.train import step as step_lib
-from flan_tune.train import trainable
 
 
 class Start(NamedTuple):
@@ -25,6 +28,7 @@ class Start(NamedTuple):
     data: The feed's state to continue from; None at the very beginning.
     best: Score and step of the best checkpoint so far.
     base: What checkpoints say of the parameters that do not learn, and which they leave out.
+    skips: What the checkpoint says of steps left out (`finite.Watch.state`).
   """
 
   state: step_lib.TrainState
@@ -32,6 +36,7 @@ class Start(NamedTuple):
   data: Mapping[str, Any] | None
   best: tuple[float, int] | None
   base: Mapping[str, Any] | None
+  skips: Mapping[str, int] | None = None
 
 
 def plan(data: config_lib.Data) -> mixing.Plan:
@@ -56,6 +61,24 @@ def open_vocabulary(run: config_lib.Run, plan: mixing.Plan) -> vocab.Vocabulary:
   mixture, _ = cards.load().mixture(plan.mixture)
   vocabulary.require(mixture.needs, where=f"{mixture.file or mixture.name}: needs")
   return vocabulary
+
+
+def check_mesh(run: config_lib.Run, network: Any, mesh: Any) -> None:
+  """Raises UserError unless the mesh, abstract or of devices, divides the batch and all dimensions.
+
+  Nothing is compiled for it.
+  """
+  lengths = converters.CONVERTERS[network.features].limits(run.data.lengths)
+  # A network without an encoder sees both sides in one row.
+  sides: dict[str, int] = dict(zip(("inputs", "targets"), lengths, strict=False))
+  partition.check(
+    mesh,
+    network.shapes,
+    network.axes,
+    batch_size=run.data.batch_size,
+    microbatches=run.train.microbatches,
+    dimensions=layout.dimensions(run.model, sides),
+  )
 
 
 def make_optimizer(run: config_lib.Run, axes: Any) -> Any:
@@ -144,8 +167,7 @@ def starting_state(
   """
   checkpoints = pathlib.Path(run.train.model_dir) / pretrained.CHECKPOINTS
   create = functools.partial(step_lib.create, tx=tx, learning=run.optimizer.trainable)
-  shapes = jax.eval_shape(create, network.shapes)
-  sharding = partition.shardings(shapes, network.axes, mesh)
+  shapes, sharding = state_shapes(run, network, tx, mesh)
   saved = lambda state: state._replace(frozen={})
   try:
     # Not `latest` first: each would read and hash the whole checkpoint.
@@ -167,7 +189,48 @@ def starting_state(
     rest = trainable.split(params, run.optimizer.trainable)[1]
     frozen.check(rest, base, where=f"{checkpoints}, step {restored.step}")
     state = state._replace(frozen=rest)
-  return Start(state, sharding, restored.documents["data"], score, base)
+  documents = restored.documents
+  return Start(state, sharding, documents["data"], score, base, documents.get("watch"))
+
+
+def state_shapes(
+  run: config_lib.Run, network: Any, tx: Any, mesh: jax.sharding.Mesh
+) -> tuple[Any, Any]:
+  """Shapes of a training state's arrays, and where each lies."""
+  create = functools.partial(step_lib.create, tx=tx, learning=run.optimizer.trainable)
+  shapes = jax.eval_shape(create, network.shapes)
+  return shapes, partition.shardings(shapes, network.axes, mesh)
+
+
+def step_settings(run: config_lib.Run, network: Any, tx: Any, num_groups: int) -> dict[str, Any]:
+  """What the compiled step depends on besides the shapes of state and batch.
+
+  Args:
+    num_groups: Of tasks, whose losses are told apart.
+  """
+  loss = dataclasses.asdict(run.loss)
+  factor = loss["loss_normalizing_factor"]
+  prepare = functools.partial(network.prepare, loss_normalizing_factor=factor)
+  return {
+    "loss_fn": functools.partial(network.loss, num_groups=num_groups, **loss),
+    "tx": tx,
+    "seed": run.data.seed,
+    # Only parts of a batch need to be told of the whole.
+    "prepare": prepare if run.train.microbatches > 1 else None,
+    "microbatches": run.train.microbatches,
+    "norm_groups": norms.GROUPS if run.train.log_norms else None,
+  }
+
+
+def batch_shapes(run: config_lib.Run, features: str) -> dict[str, Any]:
+  """Shapes of a whole batch as the step gets it, of a network's `features`."""
+  converter, lengths = converters.CONVERTERS[features], run.data.lengths
+  if run.data.pack:
+    arrays = converter.packed([[]] * run.data.batch_size, lengths)
+  else:
+    arrays = converter.unpacked([], lengths, batch_size=run.data.batch_size)
+  arrays |= {"loss_groups": np.zeros_like(arrays["decoder_target_tokens"])}
+  return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}
 
 
 def base_path(base: Mapping[str, Any] | None) -> pathlib.Path | None:
@@ -192,9 +255,32 @@ def open_feed(
   vocabulary: vocab.Vocabulary,
   features: str,
   state: Mapping[str, Any] | None,
+  rows: Sequence[int] | None = None,
 ) -> feed.Feed:
-  """The Grain feed for a network's `features`, from its beginning or from `state`."""
-  recipe = feed.recipe(
+  """The Grain feed for a network's `features`, from its beginning or from `state`.
+
+  Args:
+    rows: Of the batch, those that this process needs; all by default.
+  """
+  return feed.Feed(
+    recipe(settings, plan, vocabulary, features),
+    batch_size=settings.batch_size,
+    pack=settings.pack,
+    lookahead=settings.lookahead,
+    num_workers=settings.num_workers,
+    features=features,
+    state=state,
+    lanes=settings.lanes,
+    rows=rows,
+    everyone=hosts.everyone,
+  )
+
+
+def recipe(
+  settings: config_lib.Data, plan: mixing.Plan, vocabulary: vocab.Vocabulary, features: str
+) -> tokens.Recipe:
+  """What the examples of a run are made of, for a network's `features`."""
+  return feed.recipe(
     plan,
     vocabulary=vocabulary,
     lengths=(settings.lengths["inputs"], settings.lengths["targets"]),
@@ -204,13 +290,4 @@ def open_feed(
     objective=settings.objective,
     mode_tokens=settings.mode_tokens,
     shared_row=features == "decoder_only",
-  )
-  return feed.Feed(
-    recipe,
-    batch_size=settings.batch_size,
-    pack=settings.pack,
-    lookahead=settings.lookahead,
-    num_workers=settings.num_workers,
-    features=features,
-    state=state,
   )

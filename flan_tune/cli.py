@@ -1,4 +1,4 @@
-"""`flan-tune train | evaluate | generate | tasks | data | convert | report | lm-eval`.
+"""`flan-tune train | evaluate | generate | tasks | data | convert | plan | report | lm-eval`.
 
 Imports stand inside the commands, so that listing tasks does not start JAX.  A user's mistake
 ends with one sentence and exit code 2.
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from flan_tune import errors
-from flan_tune.commands import convert, data, evaluate, generate, lm_eval, report, tasks
+from flan_tune.commands import convert, data, evaluate, generate, lm_eval, plan, report, tasks
 
 USER_ERROR = 2
 # A run that was asked to stop and saved its state; sysexits' EX_TEMPFAIL: try again later.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   bindings = [one.removeprefix("--gin.") for one in arguments if one.startswith("--gin.")]
   rest = [one for one in arguments if not one.startswith("--gin.")]
   parsed = _parser().parse_args(rest)
-  if bindings and parsed.command not in ("train", "evaluate"):
+  if bindings and parsed.command not in ("train", "evaluate", "plan"):
     print(f"flan-tune {parsed.command}: takes no --gin bindings", file=sys.stderr)
     return USER_ERROR
   try:
@@ -61,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     "--without", action="append", default=[], help="task, mixture or group; as --gin.WITHOUT"
   )
+  train.add_argument(
+    "--profile", metavar="FIRST:LAST", help="trace these steps into MODEL_DIR/profile"
+  )
+  train.add_argument(
+    "--precompile", action="store_true", help="compile the step into MODEL_DIR/compiled, and end"
+  )
+  several = train.add_argument_group(
+    "several hosts", "not needed where SLURM, Open MPI, GKE or a TPU pod says it"
+  )
+  several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+  several.add_argument("--processes", type=int, help="how many take part")
+  several.add_argument("--process", type=int, help="which one this is, from 0")
   train.set_defaults(act=_train)
 
   evaluate.add(commands)
@@ -68,14 +80,15 @@ def _parser() -> argparse.ArgumentParser:
   tasks.add(commands)
   data.add(commands)
   convert.add(commands)
+  plan.add(commands)
   report.add(commands)
   lm_eval.add(commands)
   return parser
 
 
 def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
-  from flan_tune import config, run
-  from flan_tune.train import hooks
+  from flan_tune import config, determinism, hosts, run
+  from flan_tune.train import allocator, stopping
 
   given = [one for one in ("MIXTURE_OR_TASK_NAME", "WITHOUT") if _is_bound(one, bindings)]
   for name, flag in (("MIXTURE_OR_TASK_NAME", parsed.mixture), ("WITHOUT", parsed.without)):
@@ -86,11 +99,15 @@ def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
   if parsed.without:
     bindings = [*bindings, f"WITHOUT={tuple(tasks.without(parsed))!r}"]
   configured, text = config.resolve(parsed.gin_file, bindings)
-  try:
-    run.train(configured, text)
-  except hooks.Stopped as stopped:
-    print(f"flan-tune: {stopped}; its state is saved, the same command goes on", file=sys.stderr)
-    return STOPPED
+  if configured.train.deterministic:
+    determinism.require()  # before JAX looks for devices, as joining other processes makes it do
+  allocator.keep_pages()
+  with hosts.joined(parsed.coordinator, parsed.processes, parsed.process):
+    try:
+      run.train(configured, text, profile=parsed.profile, precompile=parsed.precompile)
+    except stopping.Stopped as stopped:
+      print(f"flan-tune: {stopped}; its state is saved, the same command goes on", file=sys.stderr)
+      return STOPPED
   return 0
 
 

@@ -42,6 +42,8 @@ class Data:
     num_workers: Processes that render and tokenise; 0 uses a thread.
     objective: What is learnt: "instructions", or a key of `denoising.OBJECTIVES` on running text.
     mode_tokens: Whether a mixture of denoisers names its denoiser before the inputs.
+    lanes: Independent streams that a batch is made of, each of as many rows: what lets each of
+      several hosts read its share alone.
   """
 
   mixture: str
@@ -57,10 +59,11 @@ class Data:
   pack: bool = True
   long: str = "drop"
   shots: int = 5
-  lookahead: int = 512
+  lookahead: int = 256
   num_workers: int = 0
   objective: str = tokens.INSTRUCTIONS
   mode_tokens: bool = True
+  lanes: int = 1
 
   def __post_init__(self):
     if not isinstance(self.lengths, Mapping) or set(self.lengths) != {"inputs", "targets"}:
@@ -74,6 +77,11 @@ class Data:
     _positive(self.lookahead, "LOOKAHEAD")
     _positive(self.num_workers, "NUM_WORKERS", least=0)
     _positive(self.extra_ids, "EXTRA_IDS", least=0)
+    _positive(self.lanes, "DATA_LANES")
+    if self.batch_size % self.lanes:
+      raise errors.UserError(
+        f"DATA_LANES = {self.lanes}: does not divide BATCH_SIZE = {self.batch_size}"
+      )
     if isinstance(self.without, str) or not isinstance(self.without, Sequence):
       raise errors.UserError(
         f"WITHOUT = {self.without!r}: expected a list of names, as in ('rte',)"
@@ -132,13 +140,20 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """Cross entropy as T5X computes it (T5X: t5x/losses.py)."""
+  """Cross entropy as T5X computes it (T5X: t5x/losses.py).
+
+  Attributes:
+    chunk: Target positions of a row whose logits exist at a time; None for all.
+  """
 
   z_loss: float = 1e-4
   label_smoothing: float = 0.0
   loss_normalizing_factor: float | str | None = None
+  chunk: int | None = None
 
   def __post_init__(self):
+    if self.chunk is not None:
+      _positive(self.chunk, "LOSS_CHUNK")
     if isinstance(self.loss_normalizing_factor, str):
       from flan_tune.models import losses  # brings JAX, which few who read a gin file need
 
@@ -189,16 +204,34 @@ class Train:
 
   Attributes:
     mesh: As in "data=2,fsdp=2,model=2"; -1 stands for the rest of the devices.
+    dcn_mesh: How many slices lie along which axis, as in "data=2"; `mesh` then is of one slice.
+    microbatches: Parts of a batch whose gradients are summed, one part in memory at a time.
     keep: Newest checkpoints to keep, beside the best one.
+    keep_every: Checkpoints whose step is a multiple of this stay, too.
+    async_checkpoints: Write files while training goes on.
     log_period: Steps between lines of metrics.jsonl.
+    log_norms: Log norms of gradients and updates by group of parameters.
+    max_skipped: Steps in a row whose loss or gradient is not finite before the run stops.
+    deterministic: Bit-exact from run to run, whatever the backend.
+    compilation_cache: Keep compiled programs in MODEL_DIR/compiled.
+    peak_flops: Of one device, in FLOP/s; None looks it up, or measures it on a CPU.
   """
 
   model_dir: str
   steps: int
   mesh: str = "data=-1"
+  dcn_mesh: str | None = None
+  microbatches: int = 1
   checkpoint_period: int = 1000
   keep: int = 2
+  keep_every: int | None = None
+  async_checkpoints: bool = True
   log_period: int = 10
+  log_norms: bool = False
+  max_skipped: int = 10
+  deterministic: bool = False
+  compilation_cache: bool = True
+  peak_flops: float | None = None
   initial_checkpoint: str | None = None
 
   def __post_init__(self):
@@ -206,6 +239,15 @@ class Train:
     _positive(self.checkpoint_period, "CHECKPOINT_PERIOD")
     _positive(self.keep, "KEEP_CHECKPOINTS")
     _positive(self.log_period, "LOG_PERIOD")
+    _positive(self.microbatches, "MICROBATCHES")
+    _positive(self.max_skipped, "MAX_SKIPPED_STEPS")
+    if self.keep_every is not None:
+      _positive(self.keep_every, "KEEP_EVERY")
+    if self.peak_flops is not None and not (_is_number(self.peak_flops) and self.peak_flops > 0):
+      raise errors.UserError(f"PEAK_FLOPS = {self.peak_flops!r}: expected FLOP/s of one device")
+    for name in ("async_checkpoints", "log_norms", "deterministic", "compilation_cache"):
+      if not isinstance(value := getattr(self, name), bool):
+        raise errors.UserError(f"{name.upper()} = {value!r}: expected True or False")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from flan_tune import converters, errors, pretrained, whole
 from flan_tune.checkpoint import huggingface, manifest, native, stores, t5x
-from flan_tune.models import registry
+from flan_tune.models import choices, registry
 
 FORMATS = ("flan_tune", "huggingface", "t5x")
 REPORT = "conversion.json"
@@ -154,7 +154,7 @@ def convert(
 def _check_arguments(destination: pathlib.Path, to: str, dtype: str | None, scan: bool) -> None:
   errors.one_of(to, FORMATS, "--to")
   if dtype is not None:
-    errors.one_of(dtype, pretrained.DTYPES, "--dtype")
+    choices.check_dtype(dtype, "--dtype")
   if scan and to == "huggingface":
     raise errors.UserError("--scan: Hugging Face's folders have no stacked layers")
   if os.path.lexists(destination) and not (
@@ -213,7 +213,7 @@ class _Hashed:
     if name not in self._sums:
       found = _sha256(array)
       same = self.dtype in (None, array.dtype.name)
-      cast = found if same else _sha256(array.astype(pretrained.DTYPES[str(self.dtype)]))
+      cast = found if same else _sha256(array.astype(jax.numpy.dtype(str(self.dtype))))
       self._sums[name] = (found, cast)
     return array
 

@@ -16,7 +16,7 @@ from flan_tune.benchmarks import library
 from flan_tune.benchmarks.exam import Exam
 from flan_tune.evaluate import engine, exams, manifest, outcomes, summaries, toxicity
 from flan_tune.evaluate.predictor import Predictor
-from flan_tune.models import registry
+from flan_tune.models import choices, registry
 
 FOLDER = "evaluations"  # of a run, or beside where one stands
 # Questions of each training task, unless a limit is given: they have thousands of unseen rows.
@@ -132,7 +132,7 @@ def of_checkpoint(
   exams.check(names, options.get("setting"))
   _asking({name: value for name, value in options.items() if name not in _BESIDE})
   if dtype is not None:
-    errors.one_of(dtype, pretrained.DTYPES, "dtype")
+    choices.check_dtype(dtype, "dtype")
   # Opened once: a run that goes on may write a newer one meanwhile, and opening reads it all.
   store = whole.open_store(path, step=step)
   ready = pretrained.of_store(store, vocabulary=vocabulary, dtype=dtype)

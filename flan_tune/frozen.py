@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from flan_tune import errors, optim
 from flan_tune.checkpoint import folders, native
@@ -100,8 +101,15 @@ def _tensors(params: Params) -> Iterator[tuple[str, np.ndarray]]:
   """Every parameter layer by layer, one at a time in host memory."""
   for name, leaf in optim.named_leaves(params):
     paths, _ = stack.layer_paths(name, leaf.shape)
-    array = np.asarray(jax.device_get(leaf))
+    array = _on_host(leaf)
     if paths == [name]:
       yield name, array
       continue
     yield from zip(paths, np.moveaxis(array, stack.LAYER_AXIS, 0), strict=True)
+
+
+def _on_host(leaf: Any) -> np.ndarray:
+  """All of an array; of one that lies on several hosts, all of them must call this."""
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+  return np.asarray(jax.device_get(leaf))

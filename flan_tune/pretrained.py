@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from flan_tune import assets, errors, model, vocab, whole
+from flan_tune import assets, errors, model, partition, vocab, whole
 from flan_tune.checkpoint import infer, manifest, native, stores
-from flan_tune.models import registry, stack
+from flan_tune.models import choices, registry, stack
 
 CHECKPOINTS = native.CHECKPOINTS
 VOCABULARY = native.VOCABULARY
-DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ def load(
     UserError: Nothing usable is there, or it has no vocabulary.
   """
   if dtype is not None:
-    errors.one_of(dtype, DTYPES, "dtype")
+    choices.check_dtype(dtype, "dtype")
   return of_store(whole.open_store(path, step=step), vocabulary=vocabulary, dtype=dtype, told=path)
 
 
@@ -132,7 +130,9 @@ def configuration(store: stores.Store, *, dtype: str | None = None) -> Any:
   )
   types = {entry.dtype for entry in store.tensors.values()}
   stored = types.pop() if len(types) == 1 else "float32"
-  return dataclasses.replace(config, param_dtype=dtype or stored)
+  # How the machine that trained it went about it is not for the one that reads it to follow.
+  plain = {"attention_kernel": "xla", "shard_length": False}
+  return dataclasses.replace(config, param_dtype=dtype or stored, **plain)
 
 
 def open_vocabulary(
@@ -184,7 +184,8 @@ def read(store: stores.Store, shapes: Any, shardings: Any = None) -> Any:
   # A deliberate copy to the devices, whatever guard the training loop has set.
   with jax.transfer_guard("allow"):
     arrays = [
-      jax.device_put(_joined(store, part), place) for part, place in zip(parts, places, strict=True)
+      partition.place(_joined(store, part), place)
+      for part, place in zip(parts, places, strict=True)
     ]
   return structure.unflatten(arrays)
 

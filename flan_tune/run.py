@@ -3,117 +3,182 @@
 The modules it joins do not know each other; this one holds no algorithm of its own.
 """
 
-import dataclasses
+import contextlib
 import functools
+import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 
 from flan_tune import (
   assembly,
+  compilation,
   console,
+  determinism,
+  efficiency,
   errors,
+  hosts,
   model,
   partition,
   pretrained,
+  profiling,
+  run_lock,
   runlog,
   scorecard,
   vocab,
 )
 from flan_tune import config as config_lib
-from flan_tune.benchmarks.exam import Exam
-from flan_tune.checkpoint import orbax_io
+from flan_tune import session as session_lib
+from flan_tune.checkpoint import orbax_io, saver
 from flan_tune.data import feed, mixing
-from flan_tune.evaluate import tuning
 from flan_tune.models import registry
-from flan_tune.train import hooks, loop
+from flan_tune.train import clock as clock_lib
+from flan_tune.train import finite, loop, recorder, stopping
 from flan_tune.train import step as step_lib
 
 # Of a collection of thousands, so many missing data sets are named; the report names all.
 _NAMED = 12
 
 
-@dataclasses.dataclass
-class Session:
-  """What a training process holds while it runs; the hooks below act on it.
-
-  Attributes:
-    watched: Of whose losses every EVAL_PERIOD steps are logged.
-    held_out: What is asked every EVAL_PERIOD steps.
-    best: Score and step of the best checkpoint so far.
-    base: Of the parameters that do not learn, as `assembly.Start` has it.
-    saved: Step of the newest checkpoint.
-  """
+class Parts(NamedTuple):
+  """What a run is put together from before anything of it is read or computed."""
 
   run: config_lib.Run
   folder: pathlib.Path
-  feed: feed.Feed
-  model: model.Model
-  log: runlog.RunLog
-  progress: console.Progress
-  best: tuple[float, int] | None
-  base: Mapping[str, Any] | None
-  saved: int | None = None
-  watched: list[Exam] = dataclasses.field(default_factory=list)
-  held_out: list[Exam] = dataclasses.field(default_factory=list)
+  plan: mixing.Plan
+  vocabulary: vocab.Vocabulary
+  mesh: jax.sharding.Mesh
+  network: Any
+  tx: Any
+
+  def initial(self, **options: Any) -> Any:
+    """Parameters before tuning; takes `assembly.initial_params`'s options."""
+    return assembly.initial_params(self.run, self.network, self.vocabulary, self.mesh, **options)
+
+  def starting_state(self) -> assembly.Start:
+    """The state of the last good checkpoint, or the first one."""
+    return assembly.starting_state(self.run, self.network, self.tx, self.mesh, self.initial)
 
 
-def train(run: config_lib.Run, text: str) -> pathlib.Path:
+def train(
+  run: config_lib.Run, text: str, *, profile: str | None = None, precompile: bool = False
+) -> pathlib.Path:
   """Trains, evaluates and reports; continues where an earlier process of the same run stopped.
+
+  Of several processes (`hosts.start`) each calls this with the same arguments.
 
   Args:
     run: From `config.resolve`.
     text: The resolved configuration, stored beside the results.
+    profile: Steps to trace, as in "100:104".
+    precompile: Compile the step, keep it in the run folder, and end there.
 
   Returns:
     The run folder.
 
   Raises:
     UserError: Something in the configuration, the data or the folder is wrong.
-    hooks.Stopped: A signal came; the state is saved.
+    stopping.Stopped: A signal came; the state is saved.
   """
+  if run.train.deterministic:
+    determinism.require()
   folder = pathlib.Path(run.train.model_dir)
   plan = assembly.plan(run.data)
   vocabulary = assembly.open_vocabulary(run, plan)
-  mesh = partition.make_mesh(run.train.mesh)
-  partition.check_batch(run.data.batch_size, mesh)
+  mesh = partition.make_mesh(run.train.mesh, dcn=run.train.dcn_mesh)
   network = registry.build(run.model)
+  assembly.check_mesh(run, network, mesh)
   tx = assembly.make_optimizer(run, network.axes)
+  parts = Parts(run, folder, plan, vocabulary, mesh, network, tx)
   _check_folder(folder, vocabulary)
-  initial = functools.partial(assembly.initial_params, run, network, vocabulary, mesh)
-  start = assembly.starting_state(run, network, tx, mesh, initial)
+  with _one_voice(), run_lock.hold(folder):
+    if run.train.compilation_cache:
+      compilation.keep(folder / "compiled", say=console.say)
+    if precompile:
+      _precompile(parts)
+      return folder
+    return _train(parts, text, profile)
+
+
+def _train(parts: Parts, text: str, profile: str | None) -> pathlib.Path:
+  run, folder = parts.run, parts.folder
+  checkpoints = folder / pretrained.CHECKPOINTS
+  hosts.resumes_from(lambda: max(orbax_io.steps(checkpoints), default=None))
+  start = parts.starting_state()
   step = int(start.state.step)
-  source = assembly.open_feed(run.data, plan, vocabulary, network.features, start.data)
-  ready = model.Model(network, start.state.whole(), vocabulary).on(mesh, placed=True)
-  held_out = scorecard.held_out_exams(run, ready)
-  watched = scorecard.watched_exams(run, ready, plan)
+  tracing = profiling.of_flag(profile, folder, begun=step, last=run.train.steps, say=console.say)
+  ready = model.Model(parts.network, start.state.whole(), parts.vocabulary)
+  ready = ready.on(parts.mesh, placed=True)
+  judged = {
+    "held_out": scorecard.held_out_exams(run, ready),
+    "watched": scorecard.watched_exams(run, ready, parts.plan),
+  }
+  source = _open_feed(parts, start)
   # Only now, so that a start with other settings leaves a run as it was, and none begun.
-  if not (folder / pretrained.VOCABULARY).exists():
-    (folder / pretrained.VOCABULARY).write_bytes(vocabulary.model)
-  runlog.write_text(folder / "config.gin", text)
-  _write_facts(folder, run, plan, start.state)
-  _say_what_begins(folder, plan, start)
+  if hosts.is_first():
+    _write_facts(parts, text, start.state)
+  _say_what_begins(parts, start)
   with (
-    runlog.RunLog(folder, restored=None if start.data is None else step) as log,
+    _open_log(folder, None if start.data is None else step) as log,
     console.Progress(run.train.steps, step) as progress,
+    _open_saver(run, checkpoints) as saving,
   ):
-    session = Session(run, folder, source, ready, log, progress, best=start.best, base=start.base)
-    session.saved = None if start.data is None else step
-    session.held_out, session.watched = held_out, watched
-    progress.note("compiling")
-    state = _at_the_end(session, start, tx, mesh)
-  scorecard.write_data(folder, plan, source.counts)
-  scorecard.finish(
-    run,
+    meter = _meter(parts, start.state)
+    session = session_lib.Session(
+      run, folder, source, ready, log, progress, saving, meter, start, **judged
+    )
+    state = _at_the_end(session, start, parts, tracing)
+  return _finish(session, parts, start, state)
+
+
+def _open_feed(parts: Parts, start: assembly.Start) -> feed.Feed:
+  rows = partition.rows_of(parts.mesh, parts.run.data.batch_size)
+  features = parts.network.features
+  return assembly.open_feed(
+    parts.run.data, parts.plan, parts.vocabulary, features, start.data, rows
+  )
+
+
+def _open_saver(run: config_lib.Run, folder: pathlib.Path) -> saver.Saver:
+  return saver.Saver(
     folder,
-    before=lambda: session.model.with_params(initial(path=assembly.base_path(start.base))),
+    keep=run.train.keep,
+    keep_every=run.train.keep_every,
+    background=run.train.async_checkpoints,
+  )
+
+
+def _finish(
+  session: session_lib.Session, parts: Parts, start: assembly.Start, state: step_lib.TrainState
+) -> pathlib.Path:
+  counts = session.feed.total_counts()
+  if hosts.is_first():
+    scorecard.write_data(parts.folder, parts.plan, counts)
+  scorecard.finish(
+    parts.run,
+    parts.folder,
+    before=lambda: session.model.with_params(parts.initial(path=assembly.base_path(start.base))),
     after=session.model.with_params(state.whole()),
     step=int(state.step),
     best_step=session.best[1] if session.best else None,
   )
-  return folder
+  return parts.folder
+
+
+@contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+  """Of several processes only the first is heard; errors of all are."""
+  if hosts.is_first():
+    yield
+    return
+  with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    yield
+
+
+def _open_log(folder: pathlib.Path, restored: int | None) -> runlog.RunLog:
+  return runlog.RunLog(folder, restored=restored) if hosts.is_first() else runlog.Unwritten()
 
 
 def _check_folder(folder: pathlib.Path, vocabulary: vocab.Vocabulary) -> None:
@@ -131,7 +196,8 @@ def _check_folder(folder: pathlib.Path, vocabulary: vocab.Vocabulary) -> None:
     )
 
 
-def _say_what_begins(folder: pathlib.Path, plan: mixing.Plan, start: assembly.Start) -> None:
+def _say_what_begins(parts: Parts, start: assembly.Start) -> None:
+  plan, folder = parts.plan, parts.folder
   tasks = plan.task_rates()
   console.say(f"Mixture {plan.mixture}: {len(tasks)} tasks, {len(plan.components)} streams.")
   for one in plan.missing[:_NAMED]:
@@ -143,151 +209,105 @@ def _say_what_begins(folder: pathlib.Path, plan: mixing.Plan, start: assembly.St
     console.say(f"No training split, another stands in: {task}: {told}.")
   if len(plan.stand_ins) > _NAMED:
     console.say(f"{len(plan.stand_ins) - _NAMED:,} more tasks have a stand-in: see data.json.")
+  if parts.mesh.size > 1:
+    sizes = ", ".join(f"{name}={size}" for name, size in parts.mesh.shape.items())
+    console.say(f"{parts.mesh.size} devices of {hosts.count()} hosts as {sizes}.")
   if start.data is not None:
     console.say(f"Continuing {folder} from step {int(start.state.step)}.")
 
 
-def _write_facts(
-  folder: pathlib.Path, run: config_lib.Run, plan: mixing.Plan, state: step_lib.TrainState
-) -> None:
+def _write_facts(parts: Parts, text: str, state: step_lib.TrainState) -> None:
+  folder = parts.folder
+  if not (folder / pretrained.VOCABULARY).exists():
+    (folder / pretrained.VOCABULARY).write_bytes(parts.vocabulary.model)
+  runlog.write_text(folder / "config.gin", text)
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   runlog.write_environment(
     folder,
     devices=[device.device_kind for device in jax.devices()],
-    model=registry.summary(run.model),
+    hosts=hosts.count(),
+    model=registry.summary(parts.run.model),
     parameters=count(state.whole()),
     trained_parameters=count(state.params),
   )
-  scorecard.write_data(folder, plan)
+  scorecard.write_data(folder, parts.plan)
 
 
-def _at_the_end(session: Session, start: assembly.Start, tx: Any, mesh: Any) -> step_lib.TrainState:
+def _meter(parts: Parts, state: step_lib.TrainState) -> efficiency.Meter:
+  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+  return efficiency.Meter(
+    parts.run.model,
+    batch_size=parts.run.data.batch_size,
+    peak=efficiency.peak(parts.run.train.peak_flops),
+    trained_share=count(state.params) / count(state.whole()),
+  )
+
+
+def _at_the_end(
+  session: session_lib.Session, start: assembly.Start, parts: Parts, tracing: Any
+) -> step_lib.TrainState:
   # A run that ended early has ended: its folder's best checkpoint says so.
-  if _is_enough(session, step := int(start.state.step)):
-    session.progress.print(f"Training has ended at step {step}: {_enough(session)}.")
+  if session.is_enough(step := int(start.state.step)):
+    session.progress.print(f"Training has ended at step {step}: {session.enough()}.")
     return start.state
-  return _fit(session, start, tx, mesh)
+  session.progress.note("compiling")
+  return _fit(session, start, parts, tracing)
 
 
-def _fit(session: Session, start: assembly.Start, tx: Any, mesh: Any) -> step_lib.TrainState:
-  run = session.run
-  recorder = hooks.Recorder(run.train.log_period, functools.partial(_record, session))
-  save = functools.partial(_save, session)
-  stop = hooks.StopOnSignal(save, recorder)
-  loss_fn = functools.partial(session.model.network.loss, **dataclasses.asdict(run.loss))
+def _precompile(parts: Parts) -> None:
+  run, mesh = parts.run, parts.mesh
+  shapes, sharding = assembly.state_shapes(run, parts.network, parts.tx, mesh)
+  placed = lambda one, where: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=where)
+  num_groups = len(feed.groups_of(parts.plan.components)[0])
+  console.say("Compiling the training step.")
+  settings = assembly.step_settings(run, parts.network, parts.tx, num_groups)
+  program = compilation.precompile(
+    loop.compiled_step(sharding, **settings),
+    jax.tree.map(placed, shapes, sharding),
+    assembly.batch_shapes(run, parts.network.features),
+    mesh=mesh,
+    batch_sharding=jax.sharding.NamedSharding(mesh, partition.BATCH),
+  )
+  console.say(program.told())
+
+
+def _fit(
+  session: session_lib.Session, start: assembly.Start, parts: Parts, tracing: Any
+) -> step_lib.TrainState:
+  run = parts.run
+  timer = clock_lib.Clock()
+  recording = recorder.Recorder(
+    run.train.log_period, session.record, watch=session.watch, clock=timer
+  )
+  stop = stopping.StopOnSignal(session.save, recording, start=int(start.state.step))
   period = run.evaluation.period if session.held_out or session.watched else 0
+  sharding = jax.sharding.NamedSharding(parts.mesh, partition.BATCH)
   try:
-    with stop:
+    with stop, tracing, compilation.Tally() as tally:
       return loop.fit(
         start.state,
         session.feed,
-        loss_fn=loss_fn,
-        tx=tx,
-        mesh=mesh,
-        batch_sharding=jax.sharding.NamedSharding(mesh, partition.BATCH),
+        **assembly.step_settings(run, parts.network, parts.tx, len(session.feed.groups)),
+        mesh=parts.mesh,
+        batch_sharding=sharding,
         state_sharding=start.sharding,
         num_steps=run.train.steps,
-        seed=run.data.seed,
+        put=functools.partial(partition.put, batch_size=run.data.batch_size),
+        clock=timer,
         hooks=(
-          recorder,
-          hooks.Every(period, functools.partial(_evaluate, session), recorder),
-          hooks.Every(run.train.checkpoint_period, save, recorder),
+          recorder.Once(lambda step: session.compiled(step, timer.age, tally)),
+          tracing,
+          recording,
+          recorder.Every(period, session.evaluate, recording),
+          recorder.Every(run.train.checkpoint_period, session.save, recording, kind="save"),
           stop,
         ),
       )
-  except hooks.NonFinite as error:
-    tasks = ", ".join(error.batch.tasks)
-    session.log.event(error.step, "not finite", f"{error.metric}; tasks: {tasks}")
+  except finite.NonFinite as error:
+    session.log.event(error.step, "not finite", str(error))
     raise errors.UserError(
-      f"step {error.step}: {error.metric} is not finite, training stopped; the batch had tasks"
-      f" {tasks}; the last checkpoint is good: lower LEARNING_RATE or leave a task out and start"
-      " again"
+      f"{error}; lower LEARNING_RATE, or leave a task out (WITHOUT), and start again from the last"
+      " checkpoint or an earlier one"
     ) from None
-
-
-def _record(session: Session, step: int, interval: hooks.Interval) -> None:
-  means = interval.means()
-  with jax.transfer_guard("allow"):
-    rate = float(assembly.learning_rate(session.run)(step - 1))
-  record = {
-    **{name: means[name] for name in ("loss", "accuracy", "z_loss", "grad_norm")},
-    "learning_rate": rate,
-    "tokens_per_second": interval.fill.tokens / max(interval.seconds, 1e-9),
-    "fill": interval.fill.both,
-    "tokens_seen": session.feed.counts.tokens,
-    "seconds": interval.seconds,
-    "seconds_per_step": interval.seconds / interval.steps,
-  }
-  session.log.train(step, record)
-  session.progress.update(step, record)
-
-
-def _save(session: Session, step: int, state: step_lib.TrainState) -> None:
-  if session.saved == step:
-    return
-  best = session.best if session.best and session.best[1] == step else None
-  meta = pretrained.describe(session.model)
-  if session.base:
-    meta["base"] = session.base
-  orbax_io.save(
-    session.folder / pretrained.CHECKPOINTS,
-    step,
-    state._replace(frozen={}),
-    documents={"data": session.feed.state(), "meta": meta},
-    keep=session.run.train.keep,
-    score=best[0] if best else None,
-  )
-  session.saved = step
-  session.log.event(step, "checkpoint")
-
-
-def _evaluate(session: Session, step: int, state: step_lib.TrainState) -> bool:
-  """Scores the held-out tasks, and saves a checkpoint that is the best so far.
-
-  Returns:
-    Whether enough was seen: no better average for EVAL_PATIENCE evaluations.
-  """
-  session.progress.note("evaluating")
-  ready = session.model.with_params(state.whole())
-  for exam, loss, n in scorecard.watched_losses(session.run, ready, session.watched):
-    session.log.evaluation(
-      step, task=exam.name, group=exam.suite, held_out=False, setting=exam.setting, loss=loss, n=n
-    )
-  if not session.held_out:
-    return False
-  rows, losses = scorecard.score(session.run, ready, session.held_out)
-  for row in rows:
-    loss = losses.get(row["key"])
-    session.log.evaluation(
-      step,
-      task=row["exam"],
-      group=row["suite"],
-      held_out=row["held_out"],
-      setting=row["setting"],
-      exact_match=None if row["score"] is None else row["score"] / 100,
-      n=row["n"],
-      **({} if loss is None else {"loss": loss}),
-    )
-  average = tuning.normalised(rows)
-  told = "no task has a score" if average is None else f"normalised average {average:.2f}"
-  session.log.event(step, "evaluated", told, average=average)
-  if average is not None and (session.best is None or average > session.best[0]):
-    session.best = (average, step)
-    _save(session, step, state)
-  ended = _is_enough(session, step)
-  if ended:
-    session.log.event(step, "ended early", _enough(session))
-    session.progress.print(f"Step {step}: {_enough(session)}; training ends.")
-  return ended
-
-
-def _is_enough(session: Session, step: int) -> bool:
-  evaluation, best = session.run.evaluation, session.best
-  if evaluation.patience is None or best is None or not session.held_out:
-    return False
-  return step - best[1] >= evaluation.patience * evaluation.period
-
-
-def _enough(session: Session) -> str:
-  best, step = session.best or (0.0, 0)
-  return f"no better average than {best:.2f} of step {step} for EVAL_PATIENCE evaluations"
+  finally:
+    session.log.spent(timer.take())

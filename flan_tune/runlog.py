@@ -5,6 +5,7 @@ is "train", "eval" or "event".  Values that are not finite are written as null, 
 NaN and a reader in another language would stop at one.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
@@ -82,13 +83,25 @@ def truncate(path: pathlib.Path, step: int | None) -> int:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a file in one go: a reader sees the old text or the new one, never a part."""
+  """As `write_bytes`, in UTF-8."""
+  write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+  """Replaces a file in one go: a reader sees the old content or the new one, never a part.
+
+  Raises:
+    OSError: The system said no; it names `path`, and nothing has changed.
+  """
   draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    draft.write_bytes(text.encode("utf-8", errors="replace"))
+    draft.write_bytes(content)
     os.replace(draft, path)
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from None
   finally:
-    draft.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a folder that may only be read
+      draft.unlink(missing_ok=True)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -131,7 +144,7 @@ class RunLog:
     *,
     restored: int | None = None,
     tensorboard: bool = True,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
   ):
     """Opens the log of the run in `folder`, which is made when absent.
 
@@ -139,14 +152,17 @@ class RunLog:
       restored: The step of the checkpoint the run goes on from; what was logged later is dropped.
         None: the run begins anew, and an earlier log of this folder is emptied.
       tensorboard: Write event files too, when tensorboardX is installed.
+      clock: Unix seconds; by default `steady_clock` from the last line of the log on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    self._clock = clock
     self._step = restored or 0
     dropped = truncate(folder / METRICS, restored)
-    self._file = (folder / METRICS).open("a", encoding="utf-8", errors="replace", buffering=1)
+    self._clock = clock or steady_clock(after=_last_time(folder / METRICS))
+    self._path = folder / METRICS
+    # No buffer, in which a line that a full disk refused would wait to be refused again.
+    self._file = self._path.open("ab", buffering=0)
     wanted = tensorboard and tensorboard_available()
-    self._board = _Board(folder / "tensorboard", restored) if wanted else None
+    self._board = _Board(folder / "tensorboard", restored, self._clock) if wanted else None
     note = f"{dropped} later lines of the log dropped" if dropped else ""
     self.event(self._step, "start" if restored is None else "resume", note)
 
@@ -166,21 +182,35 @@ class RunLog:
     head = {"kind": "event", "step": step, "time": self._clock(), "what": what, "text": text}
     self._write(head | facts)
 
+  def spent(self, seconds: Mapping[str, float]) -> None:
+    """Logs what the time since the last line of training went to, by kind."""
+    facts: dict[str, Any] = {f"seconds_{kind}": value for kind, value in seconds.items()}
+    self.event(self._step, "time", **facts)
+
   def close(self, what: str = "end", text: str = "") -> None:
     """Logs how the session ended and closes the files; a second call does nothing."""
     if self._file.closed:
       return
-    self.event(self._step, what, text, peak_memory_bytes=peak_memory_bytes())
-    self._file.close()
-    if self._board:
-      self._board.close()
+    try:
+      self.event(self._step, what, text, peak_memory_bytes=peak_memory_bytes())
+    finally:
+      self._close()
 
   def _write(self, record: dict[str, Any]) -> None:
     record = plain(record)
     self._step = max(self._step, record["step"])
-    self._file.write(_line(record))
+    try:
+      self._file.write(_line(record).encode("utf-8", errors="replace"))
+      if self._board:
+        self._board.write(record)
+    except OSError as error:  # a full disk: which names no file
+      raise OSError(error.errno, error.strerror or str(error), str(self._path)) from None
+
+  def _close(self) -> None:
+    self._file.close()
     if self._board:
-      self._board.write(record)
+      with contextlib.suppress(OSError):  # metrics.jsonl has told of a full disk, and has it all
+        self._board.close()
 
   def __enter__(self) -> Self:
     """Returns itself."""
@@ -192,8 +222,39 @@ class RunLog:
     """Closes, naming the exception that ended the session if one did."""
     if kind is None:
       self.close()
-    else:
+      return
+    with contextlib.suppress(OSError):  # must not hide why the session ends
       self.close("stopped", f"{kind.__name__}: {error}")
+
+
+def steady_clock(*, after: float = 0.0) -> Callable[[], float]:
+  """A clock of Unix seconds that never goes back, whatever is done to the machine's.
+
+  Args:
+    after: Where the machine's clock stands before this time, it starts here.
+  """
+  offset = max(time.time(), after) - time.monotonic()
+  return lambda: offset + time.monotonic()
+
+
+def _last_time(path: pathlib.Path) -> float:
+  records = read_lines(path).records if path.exists() else []
+  times = [one["time"] for one in records if isinstance(one.get("time"), int | float)]
+  return max(times, default=0.0)
+
+
+class Unwritten(RunLog):
+  """A log that writes nothing: of all processes of a run but the first."""
+
+  def __init__(self):
+    """Opens no file."""
+    self._clock, self._step = time.time, 0
+
+  def close(self, what: str = "end", text: str = "") -> None:
+    """Does nothing."""
+
+  def _write(self, record: dict[str, Any]) -> None:
+    pass
 
 
 def tensorboard_available() -> bool:
@@ -209,7 +270,7 @@ class _Board:
   metrics.jsonl has them.
   """
 
-  def __init__(self, folder: pathlib.Path, restored: int | None):
+  def __init__(self, folder: pathlib.Path, restored: int | None, clock: Callable[[], float]):
     from tensorboardX import event_file_writer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +284,7 @@ class _Board:
     # TensorBoard forgets what earlier files say about this step and later ones.
     start = events.SessionLog(status=events.SessionLog.START)
     first = 0 if restored is None else restored + 1
-    self._writer.write_event(self._event(step=first, wall_time=time.time(), session_log=start))
+    self._writer.write_event(self._event(step=first, wall_time=clock(), session_log=start))
     self._writer.flush()
     self._flushed = time.monotonic()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flan_tune import cards, console, model, report, runlog
+from flan_tune import cards, console, hosts, model, report, runlog
 from flan_tune import config as config_lib
 from flan_tune.benchmarks import library
 from flan_tune.benchmarks.exam import Exam
@@ -191,9 +191,13 @@ def finish(
     compared = tuning.compare(_taken(run, before(), asked, limit), _taken(run, after, asked, limit))
     document = {"step": step, "best_step": best_step, "seconds": time.monotonic() - began}
     document |= {"rows": compared.rows, "summary": compared.summary}
+    if not hosts.is_first():  # all answer, one writes
+      return
     runlog.write_json(folder / "scores.json", document)
     runlog.write_lines(folder / "samples.jsonl", compared.samples)
     console.score_table(compared.rows, compared.summary)
+  if not hosts.is_first():
+    return
   if report.available():
     console.say(f"Report: {report.write(folder)}")
   else:

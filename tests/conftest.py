@@ -59,12 +59,13 @@ def repository() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def users_environment() -> dict[str, str]:
+def users_environment(tmp_path_factory) -> dict[str, str]:
   """A user's shell, for commands run as processes: of the settings above only the platform."""
   # By value, because a worker of pytest-xdist inherits the settings as if they were the user's.
   ours = _SETTINGS | _COMPILED
   own = {name: value for name, value in os.environ.items() if ours.get(name) != value}
-  return {"JAX_PLATFORMS": "cpu", **own}
+  # Nothing is left in the home folder of who runs the tests.
+  return {"JAX_PLATFORMS": "cpu", **own, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flan_tune import cli, convert
-from flan_tune.checkpoint import folders, orbax_io
+from flan_tune.checkpoint import orbax_io
 
 STEPS = 4
 TINY = {
@@ -61,8 +61,7 @@ def run(job, tmp_path_factory):
 
 
 def arrays(folder, step):
-  found = folders.find(folder, step)
-  return orbax_io._read_arrays(found, list(found.contents.arrays))
+  return orbax_io.read_arrays(folder, step=step)
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(job, run, tmp_path):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from flan_tune.checkpoint import folders, orbax_io
+from flan_tune.checkpoint import orbax_io
 
 STEPS = 12
 _TINY = {
@@ -63,10 +63,7 @@ def _stop_when(process: subprocess.Popen, found, number: signal.Signals) -> int:
 
 def _arrays(folder: pathlib.Path, step: int = STEPS) -> dict[str, np.ndarray]:
   """Every array of a checkpoint: parameters and optimiser state."""
-  path = folder / "checkpoints" / f"checkpoint_{step}"
-  names = json.loads((path / orbax_io.MANIFEST).read_text())["arrays"]
-  found = folders.find(path, None)
-  return orbax_io._read_arrays(found, list(names))
+  return orbax_io.read_arrays(folder / "checkpoints", step=step)
 
 
 def _assert_same_end(ours: pathlib.Path, theirs: pathlib.Path) -> None:

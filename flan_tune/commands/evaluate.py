@@ -107,7 +107,7 @@ def _configured(parsed: argparse.Namespace, bindings: list[str]) -> eval_config.
 
 
 def _evaluate(parsed: argparse.Namespace, configured: eval_config.Evaluate) -> int:
-  from flan_tune import evaluation, printout
+  from flan_tune import compilation, evaluation, printout
   from flan_tune.evaluate import toxicity
 
   if parsed.processes < 1:
@@ -122,6 +122,7 @@ def _evaluate(parsed: argparse.Namespace, configured: eval_config.Evaluate) -> i
     toxic=toxicity.read(configured.toxicity) if configured.toxicity else None,
     **configured.options(),
   )
+  compilation.keep(compilation.of_user(), say=lambda told: print(told, file=sys.stderr))
   with _others(parsed.processes):
     found = ask(shard=(number, max(count, parsed.processes)), progress=True)
   if parsed.processes > 1:

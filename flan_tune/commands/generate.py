@@ -48,13 +48,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _act(parsed: argparse.Namespace, bindings: list[str]) -> int:
-  from flan_tune import pretrained, runlog
+  from flan_tune import compilation, pretrained, runlog
 
   prompts = _given(parsed)
   if parsed.output:
     _prepare(parsed.output, prompts)
   options = {name: getattr(parsed, name) for name in (*_OPTIONS, "long")}
   options["stop"] = [_lines(one) for one in parsed.stop]
+  compilation.keep(compilation.of_user(), say=lambda told: print(told, file=sys.stderr))
   ready = pretrained.load(parsed.checkpoint, vocabulary=parsed.vocabulary)
   if prompts is None:
     return _converse(ready, options, log_probs=parsed.log_probs)
