@@ -143,7 +143,7 @@ class Loss:
   """Cross entropy as T5X computes it (T5X: t5x/losses.py).
 
   Attributes:
-    chunk: Target positions of a row whose logits exist at a time; None for all.
+    chunk: Target tokens of a batch whose logits exist at a time; None for all.
   """
 
   z_loss: float = 1e-4
