@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 
 import jax
@@ -48,6 +49,7 @@ def entries(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted(folder.rglob("*-cache"))
 
 
+@pytest.mark.slow
 def test_a_restart_compiles_nothing_and_gives_the_same_bits(
   tmp_path, users_environment, repository
 ):
@@ -134,6 +136,17 @@ def test_a_torn_entry_is_removed_and_made_again(tmp_path, kept, torn):
   assert path not in entries(folder)
   compiled(2.5)
   assert compiled(2.5) == 0
+
+
+def test_a_clock_that_was_set_back_hides_no_torn_entry(tmp_path, kept):
+  folder = kept(tmp_path)
+  compiled(3.5)
+  ahead = time.time() + 1e7
+  os.utime(folder / ".checked", (ahead, ahead))
+  path = max(entries(folder), key=lambda entry: entry.stat().st_size)
+  path.write_bytes(path.read_bytes()[:-1])
+  kept(tmp_path)
+  assert path not in entries(folder)
 
 
 def frame(*blocks: tuple[int, bytes], checksum: bytes = b"") -> bytes:

@@ -64,6 +64,7 @@ def assert_usable(folder, *, at_least):
   assert not [path for path in folder.iterdir() if ".tmp-" in path.name]
 
 
+@pytest.mark.slow
 def test_death_at_every_moment_of_a_save_leaves_the_last_one(tmp_path, users_environment):
   commands = [("die", tmp_path / moment, moment) for moment in MOMENTS]
   with children(commands, users_environment) as running:

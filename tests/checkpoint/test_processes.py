@@ -49,6 +49,7 @@ def together(users_environment):
   return run
 
 
+@pytest.mark.slow
 def test_two_processes_save_and_two_restore_on_another_mesh(tmp_path, together):
   said = together(2, tmp_path, "2x2", "save", "restore")
   assert said[0] == said[1] and said[0].startswith("saved\nrestored 2 ")

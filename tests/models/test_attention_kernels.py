@@ -92,9 +92,8 @@ def test_blocks_of_other_segments_and_after_a_causal_query_are_not_read(quick_ji
   assert all(np.all(np.isfinite(out)) for out in compute())
 
 
-@pytest.mark.parametrize(
-  "family", [pytest.param("make_model", marks=pytest.mark.slow), "make_palm"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["make_model", "make_palm"])
 def test_losses_and_gradients_of_networks_are_those_of_the_plain_path(
   family, request, make_batch, examples, quick_jit
 ):
@@ -118,6 +117,7 @@ def test_losses_and_gradients_of_networks_are_those_of_the_plain_path(
   jax.tree.map(close, grads, expected_grads)
 
 
+@pytest.mark.slow
 def test_rows_and_heads_on_several_devices_change_nothing(quick_jit):
   arrays, sight, _ = problem("self", jnp.float32)
 

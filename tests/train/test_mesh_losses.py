@@ -40,8 +40,9 @@ def losses(table):
   return run
 
 
+@pytest.mark.slow  # one mesh of T5: tests/train/test_loop.py
 # The first of this module, so that the programs are compiled here and not found in JAX's cache.
-@pytest.mark.parametrize("family", ["palm", pytest.param("t5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["palm", "t5"])
 def test_a_mesh_gives_the_run_of_one_device(table, losses, family, capfd):
   """Stacked layers, length cut, two microbatches, dropout; one device of those, and eight.
 
