@@ -11,7 +11,7 @@ import numpy as np
 
 from flan_tune import cards, converters, errors, frozen, hosts, optim, partition, pretrained, vocab
 from flan_tune import config as config_lib
-from flan_tune.checkpoint import orbax_io
+from flan_tune.checkpoint import folders, orbax_io
 from flan_tune.data import feed, mixing, tokens
 from flan_tune.models import layout
 from flan_tune.sources import playground
@@ -181,8 +181,7 @@ def starting_state(
       f"MODEL_DIR = {run.train.model_dir!r}: its checkpoints are converted ones, which do not say"
       " where a run's data stood; name them in INITIAL_CHECKPOINT_PATH and use a new MODEL_DIR"
     )
-  best = orbax_io.best(checkpoints)
-  score = (best.score, best.step) if best else None
+  score = best_so_far(checkpoints, restored)
   state, base = restored.state, restored.documents["meta"].get("base")
   if shapes.frozen:
     params = initial(path=base_path(base))
@@ -191,6 +190,24 @@ def starting_state(
     state = state._replace(frozen=rest)
   documents = restored.documents
   return Start(state, sharding, documents["data"], score, base, documents.get("watch"))
+
+
+def best_so_far(checkpoints: pathlib.Path, restored: orbax_io.Restored) -> tuple[float, int] | None:
+  """Score and step of the best checkpoint up to a restored one; mends its mark.
+
+  A kill may come between a checkpoint and its mark, and the mark may be of a later checkpoint that
+  is damaged.
+  """
+  marked = orbax_io.best(checkpoints)
+  if "best" not in restored.documents:  # of an earlier version
+    return (marked.score, marked.step) if marked else None
+  told = restored.documents["best"]
+  if told is None:
+    return None
+  best = folders.Best(float(told["score"]), int(told["step"]))
+  if best != marked and best.step in folders.present(checkpoints) and hosts.is_first():
+    orbax_io.mark_best(checkpoints, step=best.step, score=best.score)
+  return best.score, best.step
 
 
 def state_shapes(

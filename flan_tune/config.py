@@ -115,8 +115,11 @@ class Optimizer:
   trainable: str = ".*"
 
   def __post_init__(self):
-    if not _is_number(self.learning_rate) or self.learning_rate <= 0:
-      raise errors.UserError(f"LEARNING_RATE = {self.learning_rate!r}: expected a number above 0")
+    # Steps are float32 numbers, and one that overflows cannot be left out any more.
+    if not _is_number(self.learning_rate) or not 0 < self.learning_rate <= 1e30:
+      raise errors.UserError(
+        f"LEARNING_RATE = {self.learning_rate!r}: expected a number above 0 and at most 1e30"
+      )
     _positive(self.warmup_steps, "WARMUP_STEPS", least=0)
     _positive(self.cooldown_steps, "COOLDOWN_STEPS", least=0)
     try:

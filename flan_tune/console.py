@@ -195,8 +195,8 @@ def _float(value: Any) -> float | None:
 
 
 def say(text: str) -> None:
-  """Prints a line, with nothing in it taken for markup."""
-  Console(highlight=False).print(Text(text))
+  """Prints a line, with nothing in it taken for markup and no path in it broken in two."""
+  Console(highlight=False).print(Text(text), soft_wrap=True)
 
 
 def score_table(

@@ -63,6 +63,10 @@ def of_flag(
     say: As `Profile` has it.
   """
   chosen = None if text is None else steps(text, num_steps=last)
+  if chosen and begun >= last:
+    raise errors.UserError(
+      f"{_FLAG}={text}: the run has ended at step {begun}; raise TRAIN_STEPS to have more to trace"
+    )
   return Profile(chosen, start=begun, folder=folder / "profile", say=say)
 
 

@@ -4,6 +4,7 @@ The modules it joins do not know each other; this one holds no algorithm of its 
 """
 
 import contextlib
+import errno
 import functools
 import os
 import pathlib
@@ -38,6 +39,11 @@ from flan_tune.train import clock as clock_lib
 from flan_tune.train import finite, loop, recorder, stopping
 from flan_tune.train import step as step_lib
 
+# What a system says of a disk that is full, broken, gone, or may not be written.
+_DISK = {
+  getattr(errno, name)
+  for name in ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "EROFS", "ESTALE")
+}
 # Of a collection of thousands, so many missing data sets are named; the report names all.
 _NAMED = 12
 
@@ -93,7 +99,7 @@ def train(
   tx = assembly.make_optimizer(run, network.axes)
   parts = Parts(run, folder, plan, vocabulary, mesh, network, tx)
   _check_folder(folder, vocabulary)
-  with _one_voice(), run_lock.hold(folder):
+  with _one_voice(), run_lock.hold(folder), _plain_words(folder):
     if run.train.compilation_cache:
       compilation.keep(folder / "compiled", say=console.say)
     if precompile:
@@ -177,6 +183,23 @@ def _one_voice() -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def _plain_words(folder: pathlib.Path) -> Iterator[None]:
+  """Tells in a sentence what keeps the run's folder from being written."""
+  try:
+    yield
+  except BrokenPipeError:  # of the terminal's, not of the folder
+    raise
+  except OSError as error:
+    path = pathlib.Path(error.filename) if isinstance(error.filename, str) else pathlib.Path("/")
+    if error.errno not in _DISK or not path.absolute().is_relative_to(folder.absolute()):
+      raise
+    raise errors.UserError(
+      f"{path}: {error.strerror}; what was saved is kept, and the same command goes on when the"
+      " folder can be written"
+    ) from None
+
+
 def _open_log(folder: pathlib.Path, restored: int | None) -> runlog.RunLog:
   return runlog.RunLog(folder, restored=restored) if hosts.is_first() else runlog.Unwritten()
 
@@ -211,7 +234,8 @@ def _say_what_begins(parts: Parts, start: assembly.Start) -> None:
     console.say(f"{len(plan.stand_ins) - _NAMED:,} more tasks have a stand-in: see data.json.")
   if parts.mesh.size > 1:
     sizes = ", ".join(f"{name}={size}" for name, size in parts.mesh.shape.items())
-    console.say(f"{parts.mesh.size} devices of {hosts.count()} hosts as {sizes}.")
+    of = "" if hosts.count() == 1 else f" of {hosts.count()} hosts"
+    console.say(f"{parts.mesh.size} devices{of} as {sizes}.")
   if start.data is not None:
     console.say(f"Continuing {folder} from step {int(start.state.step)}.")
 
@@ -219,7 +243,7 @@ def _say_what_begins(parts: Parts, start: assembly.Start) -> None:
 def _write_facts(parts: Parts, text: str, state: step_lib.TrainState) -> None:
   folder = parts.folder
   if not (folder / pretrained.VOCABULARY).exists():
-    (folder / pretrained.VOCABULARY).write_bytes(parts.vocabulary.model)
+    runlog.write_bytes(folder / pretrained.VOCABULARY, parts.vocabulary.model)
   runlog.write_text(folder / "config.gin", text)
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   runlog.write_environment(
@@ -279,12 +303,11 @@ def _fit(
   recording = recorder.Recorder(
     run.train.log_period, session.record, watch=session.watch, clock=timer
   )
-  stop = stopping.StopOnSignal(session.save, recording, start=int(start.state.step))
-  period = run.evaluation.period if session.held_out or session.watched else 0
+  stop = stopping.StopOnSignal(session.save_whole, recording, start=int(start.state.step))
   sharding = jax.sharding.NamedSharding(parts.mesh, partition.BATCH)
   try:
     with stop, tracing, compilation.Tally() as tally:
-      return loop.fit(
+      state = loop.fit(
         start.state,
         session.feed,
         **assembly.step_settings(run, parts.network, parts.tx, len(session.feed.groups)),
@@ -294,15 +317,11 @@ def _fit(
         num_steps=run.train.steps,
         put=functools.partial(partition.put, batch_size=run.data.batch_size),
         clock=timer,
-        hooks=(
-          recorder.Once(lambda step: session.compiled(step, timer.age, tally)),
-          tracing,
-          recording,
-          recorder.Every(period, session.evaluate, recording),
-          recorder.Every(run.train.checkpoint_period, session.save, recording, kind="save"),
-          stop,
-        ),
+        hooks=(tracing, *_hooks(session, recording, tally), stop),
       )
+      session.saver.wait()  # a signal does not cut the last save short, either
+      stop.settle(int(state.step))
+      return state
   except finite.NonFinite as error:
     session.log.event(error.step, "not finite", str(error))
     raise errors.UserError(
@@ -311,3 +330,16 @@ def _fit(
     ) from None
   finally:
     session.log.spent(timer.take())
+
+
+def _hooks(
+  session: session_lib.Session, recording: recorder.Recorder, tally: compilation.Tally
+) -> list[loop.Hook]:
+  run = session.run
+  period = run.evaluation.period if session.held_out or session.watched else 0
+  return [
+    recorder.Once(lambda step: session.compiled(step, recording.clock.age, tally)),
+    recording,
+    recorder.Every(period, session.evaluate, recording),
+    session_lib.Saves(run.train.checkpoint_period, session, recording),
+  ]

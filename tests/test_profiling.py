@@ -101,3 +101,5 @@ def test_the_flag_is_read_with_the_run_in_view(tmp_path):
     profiling.of_flag("3:4", tmp_path, begun=3, last=5)
   with pytest.raises(errors.UserError, match="ends at step 5"):
     profiling.of_flag("4:6", tmp_path, begun=3, last=5)
+  with pytest.raises(errors.UserError, match="has ended at step 5; raise TRAIN_STEPS"):
+    profiling.of_flag("4:5", tmp_path, begun=5, last=5)

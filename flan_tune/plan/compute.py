@@ -25,7 +25,7 @@ __all__ = ["Bytes", "Candidate", "Collective", "Computation", "of_run"]
 _USABLE = 0.97
 _COMPILED = 2  # candidates that fit and are compiled
 _AT_ONCE = 2  # compilers, of .7 GiB each for 540B on 512 devices
-_SECONDS = 45.0  # for compiling
+_SECONDS = 45.0  # for compiling: no more is begun after them
 
 
 class _Study(NamedTuple):
@@ -202,8 +202,8 @@ def _compile_best(study: _Study, rated: list[Candidate], *, everything: bool) ->
   end = time.monotonic() + _SECONDS
   # A layout that is too large by formula need not be compiled to be told so, but for the nearest.
   waiting = [one for one in rated if everything or one.fits or one is rated[0]]
-  # The best one alone, so that a busy machine has told it at least when the time is up; then the
-  # configuration's own, wherever it ranks.
+  # The best one alone, so that it has been told at least when a busy machine's time is up; then
+  # the configuration's own, wherever it ranks.
   waiting[1:] = sorted(waiting[1:], key=lambda one: not one.configured)
   count = _AT_ONCE if everything else 1
   done: list[Candidate] = []
@@ -228,8 +228,14 @@ def _notes(run: config_lib.Run, rated: Sequence[Candidate]) -> list[str]:
   notes = []
   if run.train.dcn_mesh is not None:
     notes.append(
-      f"Meshes here are of all slices together: divide by DCN_MESH = {run.train.dcn_mesh!r} for MESH;"
-      " exchanges between slices count as if they were within one."
+      "Meshes here are of all slices together: divide by"
+      f" DCN_MESH = {run.train.dcn_mesh!r} for MESH; exchanges between slices count as if they were"
+      " within one."
+    )
+  if run.model.attention_kernel != "xla":
+    notes.append(
+      f"Planned with ATTENTION_KERNEL = 'xla', which takes more memory than"
+      f" {run.model.attention_kernel!r}."
     )
   if any(one.source == "compiled" for one in rated):
     notes.append(

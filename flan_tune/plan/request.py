@@ -34,8 +34,9 @@ def with_settings(
 ) -> config_lib.Run:
   """The run laid out in another way; its layers scanned, as a plan compiles them.
 
-  A scanned stack takes as much memory a layer as one written out, and compiles in seconds.
+  A scanned stack takes as much memory a layer as one written out, and compiles in seconds.  Kernels
+  for GPUs are none for the compiler of CPUs, so attention is XLA's, which takes more memory.
   """
   train = dataclasses.replace(run.train, mesh=mesh, dcn_mesh=None, microbatches=microbatches)
-  model = dataclasses.replace(run.model, remat=remat, scan_layers=True)
+  model = dataclasses.replace(run.model, remat=remat, scan_layers=True, attention_kernel="xla")
   return dataclasses.replace(run, train=train, model=model)

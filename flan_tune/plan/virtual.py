@@ -12,7 +12,9 @@ from flan_tune import config
 from flan_tune.plan import request
 
 MEMORY = 3 * 2**30  # bytes that a process may take; .7 GiB do for 540B on 512 devices
-_LOOK = 0.5  # seconds between looks at its memory
+_LOOK = 0.5  # seconds between looks at its time and memory
+# A busy machine may take so many times longer than the processor's time that a process has.
+_PATIENCE = 4
 # Its program is not run: what makes one fast is left out, and what a CPU would rather have in
 # float32 stays in the 16 bits of an accelerator.
 _XLA = (
@@ -27,6 +29,11 @@ class Failed(Exception):
 
 def measured(run: config.Run, *, devices: int, seconds: float) -> dict[str, Any]:
   """What `plan.step.measure` says of a run on so many devices.
+
+  Args:
+    run: The configuration.
+    devices: How many.
+    seconds: Of the processor's time; a few times as many may go by where others want it, too.
 
   Raises:
     Failed: Not within `seconds` or the memory it may take, or the compiler refused.
@@ -60,17 +67,27 @@ def measured(run: config.Run, *, devices: int, seconds: float) -> dict[str, Any]
 
 def _watched(process: subprocess.Popen[str], question: str, seconds: float) -> tuple[str, str]:
   """What a process says on stdout and stderr, if it ends in time and takes no more than MEMORY."""
-  end = time.monotonic() + seconds
+  began = time.monotonic()
   told: str | None = question
   while True:
     try:
-      return process.communicate(told, timeout=max(min(_LOOK, end - time.monotonic()), 0.01))
+      return process.communicate(told, timeout=min(_LOOK, seconds))
     except subprocess.TimeoutExpired:
       told = None  # is on its way
-    if time.monotonic() >= end:
+    gone = time.monotonic() - began
+    if gone >= _PATIENCE * seconds or _processor_time(process.pid, gone) >= seconds:
       raise Failed(f"compiling took more than {seconds:.0f} s")
     if _memory_of(process.pid) > MEMORY:
       raise Failed(f"compiling took more than {MEMORY / 2**30:.0f} GiB")
+
+
+def _processor_time(process: int, gone: float) -> float:
+  """Seconds; `gone` where the system does not tell, as outside Linux."""
+  try:
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+  except (OSError, IndexError, ValueError):
+    return gone
 
 
 def _memory_of(process: int) -> int:

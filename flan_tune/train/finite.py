@@ -14,6 +14,7 @@ Dump = Callable[[int, Metrics, Any], pathlib.Path | None]
 
 # Batches written down in one process: enough to see what they have in common.
 _MOST_DUMPS = 16
+_SHOWN = 4  # norms that a sentence names
 
 
 class NonFinite(Exception):
@@ -184,10 +185,13 @@ def _number(value: float) -> float | str:
 
 
 def _shown(metrics: Metrics) -> str:
-  """As in "loss is nan and grad_norm inf", of the numbers that are not finite."""
+  """As in "not finite: loss nan, grad_norm inf", of the numbers that are not."""
   scalars = [(name, np.asarray(metrics[name][0])) for name in not_finite(metrics)]
-  found = [f"{name} {float(value)}" for name, value in scalars if value.ndim == 0]
-  return f"not finite: {', '.join(found) or 'the gradient'}"
+  found = [(name, f"{name} {float(value)}") for name, value in scalars if value.ndim == 0]
+  # Norms by group are dozens, and say no more than that of all.
+  few = [told for name, told in found if "/" not in name] or [told for _, told in found][:_SHOWN]
+  rest = f" and {len(found) - len(few)} more" if len(found) > len(few) else ""
+  return f"not finite: {', '.join(few) or 'the gradient'}{rest}"
 
 
 def _steps(count: int) -> str:

@@ -147,6 +147,11 @@ def test_a_mistake_is_one_sentence(flags, told, capsys, computed):
   assert told in error and error.count("\n") == 1
 
 
+def test_a_file_that_cannot_be_written_is_told_in_a_sentence(capsys, computed):
+  assert cli.main(["plan", *QUICKSTART, *TPUS, "--json=/proc/plan.json"]) == cli.USER_ERROR
+  assert "--json=/proc/plan.json: cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ("arguments", "told"),
   [

@@ -76,6 +76,19 @@ def test_a_metric_that_is_not_finite_though_the_step_was_done_ends_the_run():
   assert caught.value.metric == "param_rms/logits"
 
 
+@pytest.mark.parametrize(
+  ("metrics", "told"),
+  [
+    (BAD, "not finite: loss nan, grad_norm inf and 30 more"),
+    (GOOD, "not finite: grad_norm/0 nan, grad_norm/1 nan, grad_norm/2 nan, grad_norm/3 nan and 26"),
+  ],
+)
+def test_norms_by_group_do_not_drown_what_is_told(metrics, told):
+  norms = {f"grad_norm/{group}": (np.nan, 1.0) for group in range(30)}
+  with pytest.raises(finite.NonFinite, match=told):
+    Told(limit=1).watch(2, metrics | norms, None)
+
+
 def test_a_dump_that_fails_hides_nothing():
   events = []
 
