@@ -63,7 +63,7 @@ class ParameterState(NamedTuple):
     """For each array, the dimensions of the parameter that it has if it is used: placement's."""
     # Whether it is factored shows in the arrays themselves; here, how it would be.
     plan = factoring(path, shape, axes=axes, min_dim_size_to_factor=0)
-    left = lambda gone: tuple(d for d in range(len(shape)) if d not in gone)
+    left: Any = lambda gone: tuple(d for d in range(len(shape)) if d not in gone)
     return ParameterState(left(plan.columns), left(plan.rows), left(()), left(()))
 
 

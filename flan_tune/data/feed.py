@@ -87,7 +87,7 @@ class Feed(Iterator[Batch]):
     self._num_lanes = lanes
     self._everyone = everyone
     self._converter = converters.CONVERTERS[features]
-    self._lengths = dict(zip(("inputs", "targets"), recipe.lengths, strict=True))
+    self._lengths: dict[str, int] = dict(zip(("inputs", "targets"), recipe.lengths, strict=True))
     self._examples = tokens.Examples(recipe)
     self._rows: dict[str, int] = {}  # of what was taken in before, as the state has it
     self._on_disk: dict[str, int] = {}  # of what was read
