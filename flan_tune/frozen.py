@@ -60,9 +60,12 @@ def describe(frozen: Params, *, seed: int, path: pathlib.Path | None) -> dict[st
 
 def check(frozen: Params, base: Mapping[str, Any], *, where: str) -> None:
   """Raises UserError unless these are the parameters that `base`, from `describe`, tells of."""
-  tensors = dict(_tensors(frozen))
-  for name in sorted(tensors.keys() | base["sha256"].keys()):
-    check_tensor(name, tensors.get(name), base, where=where)
+  names = set()
+  for name, array in _tensors(frozen):
+    check_tensor(name, array, base, where=where)
+    names.add(name)
+  for name in sorted(base["sha256"].keys() - names):
+    check_tensor(name, None, base, where=where)
 
 
 def check_tensor(
@@ -98,18 +101,28 @@ def sha256(array: np.ndarray) -> str:
 
 
 def _tensors(params: Params) -> Iterator[tuple[str, np.ndarray]]:
-  """Every parameter layer by layer, one at a time in host memory."""
+  """Every parameter layer by layer, one at a time in host memory.
+
+  Where parameters lie on several hosts, all of them must go through all of it.
+  """
   for name, leaf in optim.named_leaves(params):
     paths, _ = stack.layer_paths(name, leaf.shape)
-    array = _on_host(leaf)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+      yield from _gathered(paths, leaf, stacked=paths != [name])
+      continue
+    array = np.asarray(jax.device_get(leaf))
     if paths == [name]:
       yield name, array
       continue
     yield from zip(paths, np.moveaxis(array, stack.LAYER_AXIS, 0), strict=True)
 
 
-def _on_host(leaf: Any) -> np.ndarray:
-  """All of an array; of one that lies on several hosts, all of them must call this."""
-  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-    return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-  return np.asarray(jax.device_get(leaf))
+def _gathered(
+  paths: list[str], leaf: jax.Array, *, stacked: bool
+) -> Iterator[tuple[str, np.ndarray]]:
+  """The layers of an array that lies on several hosts; each one is whole on every device."""
+  for layer, path in enumerate(paths):
+    one = leaf
+    if stacked:
+      one = jax.lax.dynamic_index_in_dim(leaf, layer, stack.LAYER_AXIS, keepdims=False)
+    yield path, np.asarray(multihost_utils.process_allgather(one, tiled=True))

@@ -200,7 +200,9 @@ class RunLog:
     record = plain(record)
     self._step = max(self._step, record["step"])
     try:
-      self._file.write(_line(record).encode("utf-8", errors="replace"))
+      rest = _line(record).encode("utf-8", errors="replace")
+      while rest:  # a disk that fills up takes part of it, and then says no
+        rest = rest[self._file.write(rest) :]
       if self._board:
         self._board.write(record)
     except OSError as error:  # a full disk: which names no file

@@ -39,6 +39,7 @@ class Session:
     watched: Of whose losses every EVAL_PERIOD steps are logged.
     best: Score and step of the best checkpoint so far.
     saved: Step of the newest checkpoint.
+    failed: A checkpoint could not be saved, here or on another host; the next step should be.
     watch: Looks at each step's metrics.
   """
 
@@ -55,6 +56,7 @@ class Session:
   watched: list[Exam]
   best: tuple[float, int] | None = dataclasses.field(init=False)
   saved: int | None = dataclasses.field(init=False)
+  failed: bool = dataclasses.field(init=False, default=False)
   watch: finite.Watch = dataclasses.field(init=False)
 
   def __post_init__(self):
@@ -85,6 +87,8 @@ class Session:
       record |= breakdown.of_loss(interval.sums["loss_by_group"], self.feed.groups)
     self.log.train(step, record)
     self.progress.update(step, record)
+    # All hosts save at the same steps, so they must all know of it.
+    self.failed = any(hosts.everyone(self.saver.has_failed()))
 
   def compiled(self, step: int, seconds: float, tally: compilation.Tally) -> None:
     """Logs how long it took to the end of the first step, and what that compiled."""
@@ -108,21 +112,26 @@ class Session:
     )
 
   def save(self, step: int, state: step_lib.TrainState) -> None:
-    """Saves a checkpoint, once for each step."""
+    """Begins to save a checkpoint, once for each step."""
     if self.saved == step:
       return
     best = self.best if self.best and self.best[1] == step else None
     meta = pretrained.describe(self.model)
     if self.start.base:
       meta["base"] = self.start.base
+    documents = {"data": self.feed.state(), "meta": meta, "watch": self.watch.state()}
+    # Here, too, because a kill may come between a checkpoint and the mark that it is the best.
+    documents["best"] = self.best and {"score": self.best[0], "step": self.best[1]}
     self.saver.save(
-      step,
-      state._replace(frozen={}),
-      documents={"data": self.feed.state(), "meta": meta, "watch": self.watch.state()},
-      score=best[0] if best else None,
+      step, state._replace(frozen={}), documents=documents, score=best[0] if best else None
     )
     self.saved = step
     self.log.event(step, "checkpoint")
+
+  def save_whole(self, step: int, state: step_lib.TrainState) -> None:
+    """Saves a checkpoint of a run that is about to stop; returns when its files are whole."""
+    self.save(step, state)
+    self.saver.wait()
 
   def evaluate(self, step: int, state: step_lib.TrainState) -> bool:
     """Scores the held-out tasks, and saves a checkpoint that is the best so far.
@@ -179,3 +188,16 @@ class Session:
     """Why training ends early, in words."""
     best, step = self.best or (0.0, 0)
     return f"no better average than {best:.2f} of step {step} for EVAL_PATIENCE evaluations"
+
+
+class Saves(recorder.Every):
+  """Saves every `period` steps, and as soon as it is known that a save has failed."""
+
+  def __init__(self, period: int, session: Session, recording: recorder.Recorder):
+    """Takes `Every`'s arguments."""
+    super().__init__(period, session.save, recording, kind="save")
+    self._session = session
+
+  def due(self, step: int) -> bool:
+    """Whether `step` is a multiple of the period, or must be tried since a save has failed."""
+    return self._session.failed or super().due(step)

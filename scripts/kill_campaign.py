@@ -144,6 +144,7 @@ def ending(folder: pathlib.Path) -> dict[str, object]:
   return {
     **{f"array {name}": array.tobytes() for name, array in arrays.items()},
     "step": found.step,
+    "best": folders.best(folder / "checkpoints"),
     "place in the data": json.dumps(documents["data"], sort_keys=True),
     "losses": steps,
     "scores": scores,

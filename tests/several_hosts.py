@@ -117,13 +117,14 @@ class Run:
 
 
 def kill_one(folder: pathlib.Path, count: int, *, victim: int, step: int) -> dict[int, tuple]:
-  """Kills one of several processes when a step is in the log.
+  """Kills one of several processes when a step is in the log and a checkpoint is whole.
 
   Returns:
     Process to exit code, output and seconds until it had ended, of the others.
   """
   run = Run(folder, count)
-  run.wait_for(lambda: run.logged(step))
+  saved = folder / "checkpoints" / f"checkpoint_{SETTINGS['CHECKPOINT_PERIOD']}"
+  run.wait_for(lambda: run.logged(step) and saved.exists())
   run.processes[victim].kill()
   began, ended = time.monotonic(), {}
   for number, process in enumerate(run.processes):

@@ -1,13 +1,17 @@
 """A user's mistake ends with one sentence and exit code 2, and nothing is lost."""
 
+import errno
 import json
+import os
 import pathlib
 import shutil
+import signal
+from concurrent import futures
 
 import pytest
 
-from flan_tune import cli, pretrained
-from flan_tune.checkpoint import orbax_io
+from flan_tune import cli, pretrained, run_lock, session
+from flan_tune.checkpoint import orbax_io, saver, writing
 from flan_tune.data import mixing
 
 
@@ -55,6 +59,11 @@ def _one_sentence(said: str) -> bool:
     ({"MESH": "data=3"}, ["MESH = 'data=3'", "8 devices"]),
     ({"MESH": "dta=8"}, ["'dta'", "did you mean 'data'"]),
     ({"BATCH_SIZE": "9"}, ["BATCH_SIZE = 9", "multiple of 8"]),
+    ({"BATCH_SIZE": "4"}, ["BATCH_SIZE = 4", "multiple of 8"]),
+    ({"MESH": "data=1,model=8"}, ["MESH: model=8 does not divide", "can be 1 or 2"]),
+    ({"MICROBATCHES": "3"}, ["MICROBATCHES = 3", "BATCH_SIZE = 8"]),
+    ({"DATA_LANES": "3"}, ["DATA_LANES = 3", "divide BATCH_SIZE = 8"]),
+    ({"KEEP_EVERY": "0"}, ["KEEP_EVERY"]),
     ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, ["nowhere", "no finished checkpoint"]),
     ({"MODEL_DIR": "/dev/null/run"}, ["MODEL_DIR = '/dev/null/run'"]),
     ({"EVAL_MIXTURE": "playgrond", "EVAL_PERIOD": "1"}, ["did you mean 'playground'"]),
@@ -73,7 +82,9 @@ def test_a_start_that_fails_binds_its_folder_to_nothing(train, tmp_path):
   """Not to a vocabulary, say, which may be the mistake."""
   code, _ = train(INITIAL_CHECKPOINT_PATH="nowhere")
   assert code == 2
-  assert list((tmp_path / "run").iterdir()) == []
+  # The lock's file stays: were it ever removed, two runs could each lock one of that name.
+  (left,) = (tmp_path / "run").iterdir()
+  assert left.name == run_lock.FILE_NAME and left.read_text() == ""
 
 
 def test_a_missing_data_folder_lists_every_data_set_and_how_to_get_it(train, monkeypatch):
@@ -122,6 +133,24 @@ def test_a_run_folder_of_another_model_is_refused_and_kept(trained, train):
   assert set(kept) <= set(before)
 
 
+def test_a_checkpoint_of_another_optimiser_is_refused_and_kept(trained, train):
+  code, said = train(**{"config.Optimizer.beta1": "0.9", "TRAIN_STEPS": "6"})
+  assert code == 2
+  assert _one_sentence(said), said
+  assert "checkpoint_4 is a checkpoint of another optimiser" in said
+  assert orbax_io.steps(trained / "checkpoints") == [2, 4]
+
+
+def test_a_folder_of_a_live_run_is_refused(trained, train):
+  before = (trained / "metrics.jsonl").read_bytes()
+  with run_lock.hold(trained):
+    code, said = train(TRAIN_STEPS="6")
+  assert code == 2
+  assert _one_sentence(said), said
+  assert f"{trained} is in use by another run, process {os.getpid()} on" in said
+  assert (trained / "metrics.jsonl").read_bytes() == before
+
+
 def test_an_initial_checkpoint_of_another_model_is_refused(trained, train, tmp_path):
   settings = {"MODEL_DIR": str(tmp_path / "other"), "EMB_DIM": "8"}
   code, said = train(INITIAL_CHECKPOINT_PATH=str(trained), **settings)
@@ -143,13 +172,72 @@ def test_another_data_order_is_refused_and_nothing_lost(trained, train):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(trained, train, monkeypatch):
-  monkeypatch.setattr(orbax_io, "free_bytes", lambda folder: 1000)
+  monkeypatch.setattr(writing, "free_bytes", lambda folder: 1000)
   code, said = train(TRAIN_STEPS="6")
   assert code == 2
   assert _one_sentence(said), said
   assert "checkpoint_6" in said
   assert orbax_io.steps(trained / "checkpoints") == [2, 4]
   assert pretrained.load(trained).generate(["a"], max_tokens=2)
+
+
+def test_a_run_that_cannot_save_when_it_is_stopped_says_so(trained, train, monkeypatch):
+  """Exit code 75 would promise that the state is kept."""
+  record = session.Session.record
+
+  def signalled(self, step, interval):
+    monkeypatch.setattr(writing, "free_bytes", lambda folder: 1000)
+    signal.raise_signal(signal.SIGTERM)
+    record(self, step, interval)
+
+  monkeypatch.setattr(session.Session, "record", signalled)
+  code, said = train(TRAIN_STEPS="9", CHECKPOINT_PERIOD="100")
+  assert code == 2
+  assert _one_sentence(said), said
+  assert "checkpoint_5 cannot be saved: No space left" in said
+  assert orbax_io.steps(trained / "checkpoints") == [2, 4]
+
+
+def test_a_failed_save_is_noticed_before_the_next_one_is_due(trained, train, monkeypatch):
+  """And the state of that moment is saved, if it can be."""
+  free, full = writing.free_bytes, [True]
+  monkeypatch.setattr(writing, "free_bytes", lambda _: 1000 if full[0] else free(_))
+  in_thread = saver._in_thread
+
+  def at_once(act, *, name):
+    future = in_thread(act, name=name)
+    futures.wait([future])
+    full[0] = False
+    return future
+
+  monkeypatch.setattr(saver, "_in_thread", at_once)
+  code, said = train(TRAIN_STEPS="20", CHECKPOINT_PERIOD="5")
+  assert code == 2
+  assert _one_sentence(said), said
+  assert "checkpoint_5 cannot be saved" in said and "checkpoint_6 has been saved since" in said
+  assert orbax_io.steps(trained / "checkpoints")[-1] == 6
+
+
+@pytest.mark.parametrize("name", ["config.gin", "environment.json", "metrics.jsonl"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(trained, train, monkeypatch, name):
+  replace = os.replace
+
+  def refuse(source, target):
+    if pathlib.Path(target).name == name:
+      raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    replace(source, target)
+
+  monkeypatch.setattr(os, "replace", refuse)
+  before = (trained / name).read_bytes()
+  with (trained / "metrics.jsonl").open("a") as log:
+    log.write("a torn li")
+  code, said = train(TRAIN_STEPS="6")
+  assert code == 2
+  assert _one_sentence(said), said
+  assert f"{trained / name}: Read-only file system; what was saved is kept" in said
+  assert (trained / name).read_bytes().startswith(before)
+  assert orbax_io.steps(trained / "checkpoints") == [2, 4]
+  assert not list(trained.glob(".*.tmp"))
 
 
 def test_a_damaged_checkpoint_is_passed_over_loudly(trained, train, caplog):
@@ -164,11 +252,13 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(trained, train, caplog):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_tasks(train, tmp_path):
-  code, said = train(LEARNING_RATE="1e30", TRAIN_STEPS="10")
+  code, said = train(LEARNING_RATE="1e30", TRAIN_STEPS="10", MAX_SKIPPED_STEPS="3")
   assert code == 2
   assert _one_sentence(said), said
-  assert "is not finite" in said
-  assert "playground_" in said
+  assert "not finite: " in said
+  dumped = tmp_path / "run" / "nonfinite"
+  assert str(dumped) in said
+  assert all('"task": "playground_' in one.read_text() for one in dumped.iterdir())
   events = [json.loads(one) for one in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
   assert any(one.get("what") == "not finite" for one in events)
 

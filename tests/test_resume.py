@@ -11,7 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from flan_tune import assembly
 from flan_tune.checkpoint import orbax_io
+from flan_tune.train import recorder, stopping
 
 STEPS = 12
 _TINY = {
@@ -80,6 +82,28 @@ def uninterrupted(tmp_path_factory, users_environment) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("uninterrupted") / "run"
   _run(folder, users_environment)
   return folder
+
+
+def test_a_kill_between_a_checkpoint_and_its_mark_does_not_lose_the_best_one(tmp_path):
+  """Nor does a mark of a later checkpoint that is damaged hide the best one that is not."""
+  array = {"w": np.ones(3)}
+  said = lambda score, step: {"best": {"score": score, "step": step}}
+  orbax_io.save(tmp_path, 2, array, documents=said(0.5, 2), score=0.5)
+  orbax_io.save(tmp_path, 4, array, documents=said(0.75, 4))  # and killed
+  orbax_io.save(tmp_path, 6, array, documents=said(0.75, 4))
+  for step, best in ((4, (0.75, 4)), (6, (0.75, 4)), (2, (0.5, 2))):
+    restored = orbax_io.restore(tmp_path, array, step=step)
+    assert assembly.best_so_far(tmp_path, restored) == best == orbax_io.best(tmp_path)
+
+
+def test_a_signal_during_the_last_save_stops_the_run_when_the_save_is_whole():
+  """Uncaught it would cut the save short; caught and not asked for it would be forgotten."""
+  recording = recorder.Recorder(1, lambda *_: None)
+  with stopping.StopOnSignal(lambda *_: None, recording) as stop:
+    stop.settle(STEPS)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(stopping.Stopped, match="stopped after step 12"):
+      stop.settle(STEPS)
 
 
 # In one process, without a kill: tests/test_families_run.py.

@@ -125,6 +125,18 @@ def test_lines_are_on_disk_before_the_process_is_killed(tmp_path):
   assert steps(tmp_path) == [1]
 
 
+def test_a_full_disk_is_told_with_the_name_of_the_log(tmp_path):
+  log = runlog.RunLog(tmp_path, tensorboard=False)
+  full = os.open("/dev/full", os.O_WRONLY)
+  os.dup2(full, log._file.fileno())
+  os.close(full)
+  for act in (lambda: log.train(1, {}), log.close):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/metrics\.jsonl'"):
+      act()
+  log.close()
+  assert len(runlog.read_lines(tmp_path / "metrics.jsonl").records) == 1
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / "scores.json"
   runlog.write_json(path, {"step": 1})

@@ -26,6 +26,7 @@ __all__ = [
   "best",
   "copied",
   "latest",
+  "mark_best",
   "read_arrays",
   "read_documents",
   "restore",
@@ -130,14 +131,25 @@ def save_arrays(
   if not agreement.is_first():
     return path
   if score is not None:
-    try:
-      folders.mark_best(folder, step=step, score=score)
-    except OSError as error:
-      what = f"{path} is saved, but cannot be marked as the best: {error.strerror}"
-      raise errors.UserError(what) from error
+    mark_best(folder, step=step, score=score)
   if keep is not None:
     folders.prune(folder, keep=keep, keep_every=keep_every)
   return path
+
+
+def mark_best(folder: pathlib.Path, *, step: int, score: float) -> None:
+  """Names checkpoint `step` the best.
+
+  Raises:
+    UserError: The system said no.
+  """
+  try:
+    folders.mark_best(folder, step=step, score=score)
+  except OSError as error:
+    raise errors.UserError(
+      f"{folders.path_of(folder, step)} is saved, but cannot be marked as the best:"
+      f" {error.strerror}"
+    ) from error
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:

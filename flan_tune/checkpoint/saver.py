@@ -97,10 +97,10 @@ class Saver:
     if failed := self._failure():
       raise failed
 
-  def check(self) -> None:
-    """Raises what `wait` would, if the last save has ended; never waits."""
-    if self._under_way is not None and self._under_way.done():
-      self.wait()
+  def has_failed(self) -> bool:
+    """Whether the last save has failed, so far as is known; `save` and `wait` say how."""
+    last = self._under_way
+    return last is not None and last.done() and last.exception() is not None
 
   def close(self) -> None:
     """As `wait`."""

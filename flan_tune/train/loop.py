@@ -79,11 +79,15 @@ def compiled_step(state_sharding: Any, **settings: Any) -> Any:
     state_sharding: Of every array of the state.
     settings: Of `step.train_step`.
   """
+  first = jax.tree.leaves(state_sharding)[0]
+  spread = isinstance(first, jax.sharding.NamedSharding)
+  # A process can read only what lies on its own devices.
+  everywhere = jax.sharding.NamedSharding(first.mesh, jax.P()) if spread else None
   return jax.jit(
     functools.partial(step_lib.train_step, **settings),
     donate_argnames="state",
     # The new state lies where the old one did, or a second compilation would follow.
-    out_shardings=(state_sharding, None),
+    out_shardings=(state_sharding, everywhere),
   )
 
 

@@ -28,7 +28,7 @@ class StopOnSignal:
   Use as a context manager: it puts the former handlers back.  A second signal is not held up.
 
   Args:
-    save: Called with (step, state).
+    save: Called with (step, state); returns when they are kept.
     start: The step from which training goes on.
   """
 
@@ -62,6 +62,14 @@ class StopOnSignal:
     self._asked = True
     hosts.ask_to_stop()
     signal.signal(number, self._former[number])
+
+  def settle(self, step: int) -> None:
+    """Raises `Stopped` if a signal has come, here or on another host, too late for a last step.
+
+    All hosts call it, when the state of their last step is kept.
+    """
+    if any(hosts.everyone(self._asked)):
+      raise Stopped(step)
 
   def due(self, step: int) -> bool:
     """As soon as a signal came, here or on another host, and all can stop after `step`."""
