@@ -117,7 +117,9 @@ def test_kill_and_start_again_ends_byte_equal(moment, uninterrupted, tmp_path, u
     metrics = folder / "metrics.jsonl"
     return metrics.exists() and f'"step": {moment},' in metrics.read_text()
 
-  assert _stop_when(_start(folder, users_environment), logged, signal.SIGKILL) == -signal.SIGKILL
+  # Waiting for its files, so that the step before is saved; otherwise: test_kill_campaign.py.
+  process = _start(folder, users_environment, ASYNC_CHECKPOINTS=False)
+  assert _stop_when(process, logged, signal.SIGKILL) == -signal.SIGKILL
   assert not (folder / "checkpoints" / f"checkpoint_{STEPS}").exists(), "killed too late"
   output = _run(folder, users_environment)
   assert "Continuing" in output
