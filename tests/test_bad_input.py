@@ -181,6 +181,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(trained, train, monkeypatch):
   assert pretrained.load(trained).generate(["a"], max_tokens=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_save_when_it_is_stopped_says_so(trained, train, monkeypatch):
   """Exit code 75 would promise that the state is kept."""
   record = session.Session.record
@@ -198,6 +199,7 @@ def test_a_run_that_cannot_save_when_it_is_stopped_says_so(trained, train, monke
   assert orbax_io.steps(trained / "checkpoints") == [2, 4]
 
 
+@pytest.mark.slow
 def test_a_failed_save_is_noticed_before_the_next_one_is_due(trained, train, monkeypatch):
   """And the state of that moment is saved, if it can be."""
   free, full = writing.free_bytes, [True]

@@ -85,6 +85,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(tmp_path, make_s
     orbax_io.save(tmp_path / "file", 1, make_state(1))
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_of_the_system_loses_nothing(tmp_path, users_environment):
   """The real thing: the kernel refuses the write, tensorstore's threads report it."""
   command = [sys.executable, str(CHILD), "limited", str(tmp_path)]

@@ -90,6 +90,7 @@ def kill_at_random(tmp_path, environment, action, *, number, seed):
     assert_usable(folder, at_least=step)
 
 
+@pytest.mark.slow
 def test_death_at_random_moments_leaves_the_last_one(tmp_path, users_environment):
   kill_at_random(tmp_path, users_environment, "background", number=5, seed=0)
 

@@ -30,7 +30,10 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+  "name",
+  [pytest.param(n, marks=[pytest.mark.slow] if "bfloat16" in n else []) for n in NETWORKS],
+)
 def test_loss_metrics_and_gradients_equal_those_of_all_logits(name, packed, request, quick_jit):
   fixture, changes = NETWORKS[name]
   network, params = request.getfixturevalue(fixture)(**changes)

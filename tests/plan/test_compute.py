@@ -82,6 +82,7 @@ def test_bfloat16_halves_activations_and_not_the_state():
   assert 0.4 < kept[0] / kept[1] < 0.7
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_small_run_is_compiled_and_adds_up():
   run = run_of("quickstart", "BATCH_SIZE=16")
   chip = chips.find("tpu_v4")

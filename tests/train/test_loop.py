@@ -63,6 +63,7 @@ def losses() -> list[float]:
   return _fit()[0]
 
 
+@pytest.mark.slow
 def test_loss_falls():
   longer, _ = _fit(num_steps=40)
   assert np.mean(longer[-5:]) < 0.75 * longer[0]
