@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import gc
 import itertools
 import json
 import logging
@@ -299,7 +300,7 @@ def _endless(first: int):
 
 def test_a_dead_worker_is_noticed_though_grain_waits_for_it_for_ever(monkeypatch):
   monkeypatch.setattr(reader, "_PATIENCE", 0.1)
-  watched = reader._Watched(_endless(7))
+  watched = reader._Watched(_endless(7), 1)
   assert next(watched) == 7
   monkeypatch.setattr(multiprocessing, "active_children", lambda: [_Process()])
   began = time.monotonic()
@@ -326,14 +327,34 @@ def test_workers_that_die_again_and_again_end_the_run_with_a_sentence(monkeypatc
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_example(caplog):
+  others = _workers()
   batches = _feed(num_workers=2, batch_size=32)
   first = _take(batches, 1)
   time.sleep(1.0)  # until its pipe is full, and it is in the middle of a write
-  workers = [one for one in multiprocessing.active_children() if "grain" in one.name]
-  assert len(workers) == 2
-  os.kill(workers[0].pid or 0, signal.SIGKILL)
+  ours = _workers() - others
+  assert len(ours) == 2
+  os.kill(min(ours), signal.SIGKILL)
   _assert_equal(first + _take(batches, 40), _take(_feed(batch_size=32), 41))
   assert "has died (killed)" in caplog.text
+
+
+def _workers() -> set[int]:
+  """Those of all feeds in this process."""
+  return {one.pid or 0 for one in multiprocessing.active_children() if "grain" in one.name}
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_last_reference_to_their_feed():
+  others = _workers()
+  batches = _feed(num_workers=2)
+  next(batches)
+  assert len(_workers() - others) == 2
+  del batches
+  gc.collect()
+  deadline = time.monotonic() + 30
+  while _workers() - others and time.monotonic() < deadline:
+    time.sleep(0.1)
+  assert not _workers() - others
 
 
 def test_shares_follow_the_plan():

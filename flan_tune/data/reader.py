@@ -12,6 +12,7 @@ import multiprocessing
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +81,7 @@ class Reader(Iterator[tokens.Tokenised]):
     if not flags.FLAGS.is_parsed():  # Grain asks absl's flags, which only absl programs parse
       flags.FLAGS.mark_as_parsed()
     settings = grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=256)
-    return _Watched(iter(dataset.mp_prefetch(settings)))
+    return _Watched(iter(dataset.mp_prefetch(settings)), self._num_workers)
 
   def _bury(self, death: _Died) -> None:
     told = f"a worker process of the feed (NUM_WORKERS = {self._num_workers}) has died ({death})"
@@ -93,18 +94,44 @@ class Reader(Iterator[tokens.Tokenised]):
     _log.warning("%s; another one takes its place, and no example is lost", told)
 
 
+class _Workers:
+  """The first `count` worker processes that Grain starts after this object is made."""
+
+  def __init__(self, count: int) -> None:
+    self._count = count
+    self._others = {one.pid for one in multiprocessing.active_children()}
+    self._found: dict[int | None, Any] = {}
+
+  def failed(self) -> int | None:
+    """The exit code of one that has failed, if one has."""
+    if len(self._found) < self._count:  # later ones are another feed's
+      for one in multiprocessing.active_children():
+        if one.name.startswith(_WORKER) and one.pid not in self._others:
+          self._found[one.pid] = one
+    codes = [one.exitcode for one in self._found.values()]
+    return next((code for code in codes if code), None)
+
+  def end(self) -> None:
+    """Ends those that are left."""
+    for one in self._found.values():
+      one.kill()
+      one.join(_PATIENCE)
+
+
 class _Watched(Iterator[Any]):
   """An iterator of Grain's over worker processes, which does not outwait them.
 
-  A thread of its own waits for Grain, since that may be for ever.
+  A thread of its own waits for Grain, since that may be for ever.  It holds no reference to this
+  object: with the last one outside, thread and workers end.
   """
 
-  def __init__(self, source: Iterator[Any]):
+  def __init__(self, source: Iterator[Any], num_workers: int):
     self._found: queue.Queue = queue.Queue(64)
-    self._others = {one.pid for one in multiprocessing.active_children()}
-    self._workers: dict[int | None, Any] = {}
+    self._workers = _Workers(num_workers)
     self._over = threading.Event()
-    threading.Thread(target=self._fetch, args=(source,), daemon=True).start()
+    weakref.finalize(self, self._over.set)
+    what = (source, self._found, self._workers, self._over)
+    threading.Thread(target=_fetch, args=what, daemon=True).start()
 
   def __next__(self) -> Any:
     dead_since = None
@@ -112,46 +139,42 @@ class _Watched(Iterator[Any]):
       try:
         kind, value = self._found.get(timeout=1.0)
       except queue.Empty:
-        dead_since = None if self._dead() is None else dead_since or time.monotonic()
+        dead_since = None if self._workers.failed() is None else dead_since or time.monotonic()
         if dead_since is not None and time.monotonic() - dead_since > _PATIENCE:
           raise self._end() from None
         continue
       if kind == "element":
         return value
-      if isinstance(value, errors.UserError) or not (self._dead() or _CRASHED in str(value)):
+      if isinstance(value, errors.UserError) or not (
+        self._workers.failed() or _CRASHED in str(value)
+      ):
         raise value
       raise self._end() from None
 
-  def _fetch(self, source: Iterator[Any]) -> None:
-    try:
-      while not self._over.is_set():
-        self._put("element", next(source))
-    except BaseException as error:
-      self._put("error", error)
-
-  def _put(self, kind: str, value: Any) -> None:
-    while not self._over.is_set():
-      if self._found.empty() or self._found.full():
-        self._dead()  # so that all workers are known
-      try:
-        return self._found.put((kind, value), timeout=1.0)
-      except queue.Full:
-        continue
-    return None
-
-  def _dead(self) -> int | None:
-    """The exit code of a worker that has failed, if one has."""
-    for worker in multiprocessing.active_children():
-      if worker.name.startswith(_WORKER) and worker.pid not in self._others:
-        self._workers[worker.pid] = worker
-    codes = [worker.exitcode for worker in self._workers.values()]
-    return next((code for code in codes if code), None)
-
   def _end(self) -> _Died:
-    """Ends the workers that are left."""
-    code = self._dead()
+    code = self._workers.failed()
     self._over.set()
-    for worker in self._workers.values():
-      worker.kill()
-      worker.join(_PATIENCE)
+    self._workers.end()
     return _Died("killed" if code == -9 else f"exit code {code}")
+
+
+def _fetch(source: Any, found: queue.Queue, workers: _Workers, over: threading.Event) -> None:
+  """Puts what `source` gives until `over`, and closes it."""
+  try:
+    while not over.is_set():
+      _put(found, ("element", next(source)), workers, over)
+  except BaseException as error:
+    _put(found, ("error", error), workers, over)
+  finally:
+    source.close()
+
+
+def _put(found: queue.Queue, item: Any, workers: _Workers, over: threading.Event) -> None:
+  while not over.is_set():
+    if found.empty() or found.full():
+      workers.failed()  # so that all of them are known
+    try:
+      return found.put(item, timeout=1.0)
+    except queue.Full:
+      continue
+  return None
