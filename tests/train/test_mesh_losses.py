@@ -49,7 +49,7 @@ def test_a_mesh_gives_the_run_of_one_device(table, losses, family, capfd):
   And XLA knows how to: where it does not, a whole batch crosses the network, and it says so.
   """
   # Adafactor takes as long to compile as the model.
-  short = functools.partial(losses, family, "cut", steps=4, tx=optax.sgd(0.1))
+  short = functools.partial(losses, family, "cut", steps=4, tx=optax.sgd(1e-3))
   assert table.difference(short("data=2,fsdp=2,model=2"), short("data=1")) < table.LIMIT
   assert "rematerialization" not in capfd.readouterr().err
 
