@@ -135,8 +135,8 @@ def _train(parts: Parts, text: str, profile: str | None) -> pathlib.Path:
     session = session_lib.Session(
       run, folder, source, ready, log, progress, saving, meter, start, **judged
     )
-    state = _at_the_end(session, start, parts, tracing)
-  return _finish(session, parts, start, state)
+    state = _at_the_end(session, parts, tracing)
+  return _finish(session, parts, state)
 
 
 def _open_feed(parts: Parts, start: assembly.Start) -> feed.Feed:
@@ -156,16 +156,15 @@ def _open_saver(run: config_lib.Run, folder: pathlib.Path) -> saver.Saver:
   )
 
 
-def _finish(
-  session: session_lib.Session, parts: Parts, start: assembly.Start, state: step_lib.TrainState
-) -> pathlib.Path:
+def _finish(session: session_lib.Session, parts: Parts, state: step_lib.TrainState) -> pathlib.Path:
+  base = assembly.base_path(session.start.base)
   counts = session.feed.total_counts()
   if hosts.is_first():
     scorecard.write_data(parts.folder, parts.plan, counts)
   scorecard.finish(
     parts.run,
     parts.folder,
-    before=lambda: session.model.with_params(parts.initial(path=assembly.base_path(start.base))),
+    before=lambda: session.model.with_params(parts.initial(path=base)),
     after=session.model.with_params(state.whole()),
     step=int(state.step),
     best_step=session.best[1] if session.best else None,
@@ -245,37 +244,38 @@ def _write_facts(parts: Parts, text: str, state: step_lib.TrainState) -> None:
   if not (folder / pretrained.VOCABULARY).exists():
     runlog.write_bytes(folder / pretrained.VOCABULARY, parts.vocabulary.model)
   runlog.write_text(folder / "config.gin", text)
-  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   runlog.write_environment(
     folder,
     devices=[device.device_kind for device in jax.devices()],
     hosts=hosts.count(),
     model=registry.summary(parts.run.model),
-    parameters=count(state.whole()),
-    trained_parameters=count(state.params),
+    parameters=_count(state.whole()),
+    trained_parameters=_count(state.params),
   )
   scorecard.write_data(folder, parts.plan)
 
 
+def _count(tree: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 def _meter(parts: Parts, state: step_lib.TrainState) -> efficiency.Meter:
-  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   return efficiency.Meter(
     parts.run.model,
     batch_size=parts.run.data.batch_size,
     peak=efficiency.peak(parts.run.train.peak_flops),
-    trained_share=count(state.params) / count(state.whole()),
+    trained_share=_count(state.params) / _count(state.whole()),
   )
 
 
-def _at_the_end(
-  session: session_lib.Session, start: assembly.Start, parts: Parts, tracing: Any
-) -> step_lib.TrainState:
+def _at_the_end(session: session_lib.Session, parts: Parts, tracing: Any) -> step_lib.TrainState:
+  start = session.start
   # A run that ended early has ended: its folder's best checkpoint says so.
   if session.is_enough(step := int(start.state.step)):
     session.progress.print(f"Training has ended at step {step}: {session.enough()}.")
     return start.state
   session.progress.note("compiling")
-  return _fit(session, start, parts, tracing)
+  return _fit(session, parts, tracing)
 
 
 def _precompile(parts: Parts) -> None:
@@ -295,10 +295,8 @@ def _precompile(parts: Parts) -> None:
   console.say(program.told())
 
 
-def _fit(
-  session: session_lib.Session, start: assembly.Start, parts: Parts, tracing: Any
-) -> step_lib.TrainState:
-  run = parts.run
+def _fit(session: session_lib.Session, parts: Parts, tracing: Any) -> step_lib.TrainState:
+  run, start = parts.run, session.start
   timer = clock_lib.Clock()
   recording = recorder.Recorder(
     run.train.log_period, session.record, watch=session.watch, clock=timer

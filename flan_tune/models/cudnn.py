@@ -29,7 +29,7 @@ def attend(
   if backend != "gpu":
     raise _refused(f"this is a {backend}")
   if queries.dtype != jnp.bfloat16:
-    raise _refused(f"activations are {queries.dtype} and not bfloat16 (DTYPE)")
+    raise _refused(f"activations are {queries.dtype} and not bfloat16 (ACTIVATION_DTYPE)")
   turn = lambda y: y.swapaxes(1, 2)
   try:
     mixed = jax.nn.dot_product_attention(
