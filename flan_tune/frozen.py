@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -107,22 +108,12 @@ def _tensors(params: Params) -> Iterator[tuple[str, np.ndarray]]:
   """
   for name, leaf in optim.named_leaves(params):
     paths, _ = stack.layer_paths(name, leaf.shape)
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-      yield from _gathered(paths, leaf, stacked=paths != [name])
-      continue
-    array = np.asarray(jax.device_get(leaf))
-    if paths == [name]:
-      yield name, array
-      continue
-    yield from zip(paths, np.moveaxis(array, stack.LAYER_AXIS, 0), strict=True)
-
-
-def _gathered(
-  paths: list[str], leaf: jax.Array, *, stacked: bool
-) -> Iterator[tuple[str, np.ndarray]]:
-  """The layers of an array that lies on several hosts; each one is whole on every device."""
-  for layer, path in enumerate(paths):
-    one = leaf
-    if stacked:
-      one = jax.lax.dynamic_index_in_dim(leaf, layer, stack.LAYER_AXIS, keepdims=False)
-    yield path, np.asarray(multihost_utils.process_allgather(one, tiled=True))
+    for layer, path in enumerate(paths):
+      # Not of `leaf` itself: JAX keeps an array's copy on the host as long as the array.
+      if paths == [name]:
+        one = jnp.copy(leaf)
+      else:
+        one = jax.lax.dynamic_index_in_dim(leaf, layer, stack.LAYER_AXIS, keepdims=False)
+      if not one.is_fully_addressable:  # gathered on every device
+        one = multihost_utils.process_allgather(one, tiled=True)
+      yield path, np.asarray(one)

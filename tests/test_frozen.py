@@ -151,6 +151,15 @@ def test_frozen_parameters_are_compared_before_a_run_goes_on(tuned):
     frozen.check(one_by_one, told, where="run")
 
 
+def test_checksums_leave_no_copy_of_the_parameters_on_the_host():
+  """JAX keeps one with an array, for a whole run, once the array itself is looked at."""
+  mesh = partition.make_mesh("data=2,fsdp=2,model=2")
+  cut = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
+  params = {"scale": jax.device_put(np.ones(8, np.float32), cut)}
+  assert frozen.describe(params, seed=SEED, path=None)["sha256"].keys() == {"scale"}
+  assert params["scale"]._npy_value is None
+
+
 @pytest.mark.slow
 def test_a_mesh_changes_no_number_of_the_draw():
   network = t5.T5(config())

@@ -40,6 +40,9 @@ _OURS: dict[str, tuple[int, int] | None] = {}
 # that never jumps: once nothing has changed for so long, nobody writes there any more.
 _PATIENCE_SECONDS = 600.0
 _SEEN: dict[pathlib.Path, tuple[int, float]] = {}
+# What comparing contents has shown, of manifests by what they are to the file system: comparing
+# only names and sizes would then take a damaged checkpoint for a good one.
+_DAMAGED: dict[tuple[int, int, int], manifest.Verified] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +101,7 @@ def survey(folder: pathlib.Path, *, hashes: bool = False) -> Listing:
   """
   good, problems = [], _settle(folder)
   for step in present(folder):
-    verified = manifest.verify(path_of(folder, step), hashes=hashes)
+    verified = _verify(path_of(folder, step), hashes=hashes)
     problems += verified.problems
     if verified.manifest is not None:
       good.append(step)
@@ -152,7 +155,7 @@ def newest(
     raise NoCheckpoint(f"{folder}: there is no finished checkpoint in this folder")
   for step in reversed(candidates):
     path = path_of(folder, step)
-    verified = manifest.verify(path, hashes=hashes)
+    verified = _verify(path, hashes=hashes)
     problems += verified.problems
     if verified.manifest is not None:
       report(problems)
@@ -161,6 +164,24 @@ def newest(
   first = next(p for p in problems if p.fatal and p.folder == path_of(folder, candidates[-1]))
   others = f" (nor any of the {len(candidates) - 1} older ones)" if len(candidates) > 1 else ""
   raise errors.UserError(f"this checkpoint cannot be used{others}: {first}")
+
+
+def _verify(path: pathlib.Path, *, hashes: bool = False) -> manifest.Verified:
+  """As `manifest.verify`; without `hashes`, what they have shown before still counts."""
+  try:
+    found = (path / manifest.FILE_NAME).stat()
+  except OSError:
+    return manifest.verify(path, hashes=hashes)
+  # With the time: the number of a file that was removed is given to another.
+  identity = found.st_dev, found.st_ino, found.st_mtime_ns
+  if not hashes:
+    return _DAMAGED.get(identity) or manifest.verify(path, hashes=False)
+  verified = manifest.verify(path, hashes=True)
+  if verified.manifest is None:
+    _DAMAGED[identity] = verified
+  else:
+    _DAMAGED.pop(identity, None)
+  return verified
 
 
 def find(path: str | os.PathLike[str], step: int | str | None, *, hashes: bool = True) -> Usable:
@@ -177,13 +198,14 @@ def find(path: str | os.PathLike[str], step: int | str | None, *, hashes: bool =
   folder, named = locate(path)
   folder = folder.absolute()
   step = named if step is None else _numbered(folder, step)
-  there = present(folder)
-  if step is None or not there:
+  if step is None:
     return newest(folder, hashes=hashes)
-  if step not in there:
+  report(_settle(folder))
+  there = present(folder)
+  if there and step not in there:
     shown = ", ".join(str(s) for s in there[-8:])
     raise errors.UserError(f"{folder}: there is no checkpoint of step {step}; there are {shown}")
-  return newest(folder, among=[step], hashes=hashes)
+  return newest(folder, among=[step] if there else [], hashes=hashes)
 
 
 def _numbered(folder: pathlib.Path, step: int | str) -> int:
@@ -226,7 +248,7 @@ def commit(temporary: pathlib.Path, folder: pathlib.Path, step: int) -> pathlib.
   target = path_of(folder, step)
   replaced = None
   if os.path.lexists(target) and not _was_put(temporary, target):
-    if manifest.verify(target, hashes=False).manifest is not None:
+    if _verify(target).manifest is not None:
       replaced = target.rename(_temporary_path(folder, step))
     else:
       aside = target.rename(folder / f"{target.name}.damaged-{secrets.token_hex(4)}")
@@ -279,11 +301,7 @@ def prune(folder: pathlib.Path, *, keep: int, keep_every: int | None = None) -> 
   Returns:
     The steps removed.
   """
-  usable = [
-    step
-    for step in present(folder)
-    if manifest.verify(path_of(folder, step), hashes=False).manifest is not None
-  ]
+  usable = [step for step in present(folder) if _verify(path_of(folder, step)).manifest is not None]
   try:
     best_so_far = _read_best(folder)
   except ValueError as error:
@@ -306,9 +324,14 @@ def mark_best(folder: pathlib.Path, *, step: int, score: float) -> None:
   """Names checkpoint `step` the best, in one atomic replacement of best.json."""
   if step not in present(folder):
     raise ValueError(f"{folder}: no checkpoint_{step} to mark as the best")
-  temporary = folder / f"{BEST_FILE}.tmp-{os.getpid()}"
-  manifest.write_json(temporary, {"step": step, "score": float(score)})
-  temporary.replace(folder / BEST_FILE)
+  temporary = folder / f"{BEST_FILE}.tmp"  # one run at a time has the folder
+  try:
+    manifest.write_json(temporary, {"step": step, "score": float(score)})
+    temporary.replace(folder / BEST_FILE)
+  except OSError:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise
   manifest.sync(folder)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 FILE_NAME = "MANIFEST.json"
 FORMAT = 1
+_OWN_SHA256 = "sha256"  # of all else that the manifest says
 
 
 class FileEntry(NamedTuple):
@@ -84,6 +85,7 @@ def write(
     },
     "arrays": {name: {"shape": a.shape, "dtype": a.dtype} for name, a in arrays.items()},
   }
+  document[_OWN_SHA256] = _sha256_of_document(document)
   (folder / FILE_NAME).write_text(json.dumps(document, indent=1), encoding="utf-8")
   sync(folder / FILE_NAME)
   _sync_folders(folder)
@@ -131,7 +133,10 @@ def verify(folder: pathlib.Path, *, hashes: bool) -> Verified:
     return Verified(None, [Problem(folder, FILE_NAME, what)])
   except (OSError, ValueError, RecursionError) as error:
     return Verified(None, [Problem(folder, FILE_NAME, f"not readable: {error}")])
-  problems = list(_differences(folder, manifest))
+  try:
+    problems = list(_differences(folder, manifest))
+  except OSError as error:
+    problems = [_unreadable(folder, error)]
   if hashes and not any(problem.fatal for problem in problems):
     problems += changed(folder, manifest, manifest.files)
   usable = not any(problem.fatal for problem in problems)
@@ -155,6 +160,9 @@ def _read(folder: pathlib.Path) -> Manifest:
   if not isinstance(document, dict) or document.get("format") != FORMAT:
     found = document.get("format") if isinstance(document, dict) else type(document).__name__
     raise ValueError(f"format {found!r} instead of {FORMAT}")
+  own = document.pop(_OWN_SHA256, None)  # those of earlier versions have none
+  if own not in (None, _sha256_of_document(document)):
+    raise ValueError("its contents changed (SHA-256 differs from its own)")
   try:
     files = {
       _inside(name): FileEntry(int(entry["bytes"]), str(entry["sha256"]))
@@ -164,9 +172,13 @@ def _read(folder: pathlib.Path) -> Manifest:
       str(name): ArrayEntry(tuple(int(n) for n in entry["shape"]), str(entry["dtype"]))
       for name, entry in document["arrays"].items()
     }
-  except (KeyError, TypeError, AttributeError) as error:
+  except (KeyError, TypeError, AttributeError, OverflowError) as error:
     raise ValueError(f"not a manifest ({type(error).__name__}: {error})") from error
   return Manifest(files, arrays)
+
+
+def _sha256_of_document(document: Any) -> str:
+  return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _inside(name: str) -> str:
@@ -214,12 +226,16 @@ def changed(folder: pathlib.Path, manifest: Manifest, names: Iterable[str]) -> l
   try:
     digests = _sha256_of([folder / name for name in names])
   except OSError as error:
-    return [Problem(folder, str(error.filename or FILE_NAME), f"not readable: {error.strerror}")]
+    return [_unreadable(folder, error)]
   return [
     Problem(folder, name, "its contents changed (SHA-256 differs from the manifest)")
     for name, digest in zip(names, digests, strict=True)
     if digest != manifest.files[name].sha256
   ]
+
+
+def _unreadable(folder: pathlib.Path, error: OSError) -> Problem:
+  return Problem(folder, str(error.filename or FILE_NAME), f"not readable: {error.strerror}")
 
 
 def _sha256_of(paths: list[pathlib.Path]) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 import tensorstore as ts
 
 from flan_tune import errors, vocab
-from flan_tune.checkpoint import folders, manifest, orbax_io, stacking, staging, stores
+from flan_tune.checkpoint import folders, manifest, orbax_io, pieces, stacking, staging, stores
 from flan_tune.models import registry
 
 CHECKPOINTS = "checkpoints"
@@ -133,6 +133,10 @@ class Checkpoint:
     return self._read_at(self._state_places[name])
 
   def _read_at(self, place: stacking.Place) -> np.ndarray:
+    with pieces.plain_errors(self.path):
+      return self._layer(place)
+
+  def _layer(self, place: stacking.Place) -> np.ndarray:
     if place.layer is None:
       return self._read(place.stored)
     one = (*[slice(None)] * place.axis, place.layer)
@@ -155,7 +159,7 @@ class Checkpoint:
     return array
 
   def _open(self, stored: str) -> ts.TensorStore:
-    return ts.open(_spec(self._state, stored), open=True, read=True).result()
+    return ts.open(pieces.spec(self._state, stored), open=True, read=True).result()
 
 
 def _places(arrays: Entries, where: str) -> dict[str, stacking.Place]:
@@ -319,7 +323,7 @@ class _Arrays:
     self.entries[name] = entry
     code = np.dtype(_numpy_dtype(entry.dtype))
     stored = entry.dtype if code.kind == "V" else code.str
-    spec = _spec(self._folder, name) | {
+    spec = pieces.spec(self._folder, name) | {
       "store_data_equal_to_fill_value": True,  # zeros are stored, too: a missing piece is damage
       "metadata": {
         "shape": list(entry.shape),
@@ -351,13 +355,6 @@ class _Arrays:
     (self._folder / "_METADATA").write_text(json.dumps(document), encoding="utf-8")
     handlers = {"item_handlers": _HANDLER, "metrics": {}, "performance_metrics": {}}
     (self._folder / "_CHECKPOINT_METADATA").write_text(json.dumps(handlers), encoding="utf-8")
-
-
-def _spec(state: pathlib.Path, name: str) -> dict[str, Any]:
-  # Synchronised with the disk once, with the manifest, and not array by array.
-  base = {"driver": "file", "path": f"{state.absolute()}/", "file_io_sync": False}
-  store = {"driver": "ocdbt", "base": base, "path": name.replace("/", ".") + "/"}
-  return {"driver": "zarr", "kvstore": store}
 
 
 def _chunks(entry: manifest.ArrayEntry) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -152,14 +152,6 @@ def mark_best(folder: pathlib.Path, *, step: int, score: float) -> None:
     ) from error
 
 
-def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes named arrays to the new folder `path` as Orbax does, by one process; not atomic."""
-  stored = pieces.shared(arrays)
-  path.mkdir(parents=True, exist_ok=True)
-  writing.write_arrays(path, _nested(stored))
-  pieces.merge(path)
-
-
 def restore(
   path: str | os.PathLike[str],
   template: Any,
@@ -266,13 +258,6 @@ def _in_template(found: folders.Usable, template: Any, shardings: Any, *, prefix
     # None stands for the default device, so the shardings cannot be flattened by themselves.
     each = structure.flatten_up_to(shardings)
   return structure.unflatten(pieces.read(found.path / STATE_FOLDER, wanted, each))
-
-
-def _read_arrays(found: folders.Usable, names: Sequence[str]) -> dict[str, np.ndarray]:
-  """The named arrays, in that order, in host memory."""
-  wanted = {name: found.contents.arrays[name] for name in names}
-  read = pieces.read(found.path / STATE_FOLDER, wanted, [None] * len(wanted))
-  return {name: np.asarray(array) for name, array in zip(wanted, read, strict=True)}
 
 
 def _check_same(

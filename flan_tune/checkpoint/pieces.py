@@ -6,6 +6,7 @@ array or several, so nobody writes where another does, and any other cut can be 
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -167,17 +168,8 @@ class _Writes:
     """Not to be had: half an array is of no use to anybody."""
 
 
-class _PiecesHandler(ocp.type_handlers.TypeHandler):
-  """Has Orbax store `Pieces`; it reads them as what they then are, NumPy arrays."""
-
-  def typestr(self) -> str:
-    return "np.ndarray"
-
-  async def metadata(self, infos: Any) -> Any:
-    raise NotImplementedError
-
-  async def deserialize(self, infos: Any, args: Any = None) -> Any:
-    raise NotImplementedError
+class _PiecesHandler(ocp.type_handlers.NumpyHandler):
+  """Has Orbax store `Pieces`, and read them as what they then are, NumPy arrays."""
 
   async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
     folder = f"{_PROCESS}{jax.process_index()}"
@@ -269,24 +261,40 @@ def read(
     shardings: One for each; None for the default device.
 
   Raises:
-    UserError: An array is not what its entry says.
+    UserError: An array is not what its entry says, or cannot be read.
   """
+  # A deliberate copy to the devices, whatever guard the training loop has set.
+  with plain_errors(folder.parent), jax.transfer_guard("allow"):
+    stores = _opened(folder, entries)
+    return list(_placed(list(zip(stores, shardings, strict=True))))
+
+
+def _opened(folder: pathlib.Path, entries: Mapping[str, manifest.ArrayEntry]) -> list[Any]:
   context = ts.Context()
-  opened = {
-    name: ts.open(spec(folder, name), open=True, read=True, context=context) for name in entries
-  }
-  wanted = []
-  for (name, entry), sharding in zip(entries.items(), shardings, strict=True):
-    store = opened[name].result()
+  opened = [ts.open(spec(folder, n), open=True, read=True, context=context) for n in entries]
+  stores = [future.result() for future in opened]
+  for (name, entry), store in zip(entries.items(), stores, strict=True):
     found = manifest.ArrayEntry(tuple(store.shape), store.dtype.numpy_dtype.name)
     if found != entry:
       raise errors.UserError(
         f"{folder.parent}: {name} is {found.dtype}{list(found.shape)}, not what the manifest says"
       )
-    wanted.append((store, sharding))
-  # A deliberate copy to the devices, whatever guard the training loop has set.
-  with jax.transfer_guard("allow"):
-    return list(_placed(wanted))
+  return stores
+
+
+@contextlib.contextmanager
+def plain_errors(checkpoint: pathlib.Path) -> Iterator[None]:
+  """Says in a sentence why tensorstore cannot read a checkpoint that was found usable."""
+  try:
+    yield
+  except ValueError as error:
+    if "tensorstore" not in str(error):
+      raise
+    # Behind the bracket are its settings and places in its source.
+    why = str(error).partition(" [")[0]
+    if not checkpoint.is_dir():
+      why = "it was removed meanwhile, as a run does that keeps few checkpoints; start again"
+    raise errors.UserError(f"{checkpoint}: cannot be read: {why}") from error
 
 
 def _placed(wanted: list[tuple[Any, Any]]) -> Iterator[jax.Array]:

@@ -102,10 +102,6 @@ class Saver:
     last = self._under_way
     return last is not None and last.done() and last.exception() is not None
 
-  def close(self) -> None:
-    """As `wait`."""
-    self.wait()
-
   def _failure(self) -> errors.UserError | None:
     if self._under_way is None:
       return None

@@ -63,27 +63,28 @@ def write(
   talk = agreement.Talk("save", f"{target} cannot be saved")
   with _silence():
     if talk.first:
-      return _lead(talk, target, arrays, tree, documents)
+      return _lead(talk, target, step, arrays, tree, documents)
     return _follow(talk, target, arrays, tree)
 
 
 def _lead(
   talk: agreement.Talk,
   target: pathlib.Path,
+  step: int,
   arrays: Arrays,
   tree: Mapping[str, Any],
   documents: Mapping[str, Any],
 ) -> pathlib.Path:
   temporary, begun = None, False
   try:
-    temporary = folders.begin(target.parent, int(target.name.rpartition("_")[2]))
+    temporary = folders.begin(target.parent, step)
     _check_space(target.parent, arrays)
     (temporary / STATE_FOLDER).mkdir()
     talk.leave("begun", {"temporary": temporary.name})
     begun = True
     known = _gathered(talk, arrays, _store(temporary, arrays, tree))
     _seal(temporary, arrays, documents, known)
-    path = folders.commit(temporary, target.parent, int(target.name.rpartition("_")[2]))
+    path = folders.commit(temporary, target.parent, step)
   except BaseException as error:
     failure = _failure(target, arrays, error)
     with contextlib.suppress(agreement.Unanswered):

@@ -1,17 +1,24 @@
-"""A process that saves checkpoints until it is killed; run by the tests beside it.
+"""Processes that save checkpoints until they are killed; run by the tests beside it.
 
-python child.py forever FOLDER        saves steps 1, 2, 3, ... and prints each
-python child.py background FOLDER     trains; saves every other step meanwhile, and prints the whole
-python child.py die FOLDER MOMENT     saves step 1, then kills itself during step 2
-python child.py limited FOLDER        saves step 1, then step 2 under a limit on file sizes
+python child.py limited FOLDER           saves step 1, then step 2 under a limit on file sizes
+python child.py die FOLDER MOMENT...     in FOLDER/MOMENT saves step 1; is killed during step 2
+python child.py forever FOLDER SEED...   in FOLDER/SEED saves steps 1, 2, 3, ... until it is killed
+python child.py background FOLDER SEED...   the same, while it trains
+
+For each moment or seed a process is forked, so that all that takes long is imported once; printed
+are its exit code and the last step that it called whole.
 """
 
 import os
 import pathlib
+import random
 import resource
 import shutil
 import signal
 import sys
+import time
+import warnings
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -85,8 +92,37 @@ def limited(folder: pathlib.Path) -> None:
     print(error)
 
 
+def forked(act: Callable[[], None], *, seconds: float | None) -> None:
+  """Runs `act` in a process of its own, kills it so long after its first word, if at all."""
+  reading, writing_end = os.pipe()
+  if (child := os.fork()) == 0:
+    os.dup2(writing_end, 1)
+    os.close(reading)
+    act()
+    os._exit(0)
+  os.close(writing_end)
+  with os.fdopen(reading) as said:
+    first = said.readline()
+    if seconds is not None:
+      time.sleep(seconds)
+      os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    steps = (first + said.read()).split()
+  print(os.waitstatus_to_exitcode(status), *steps[-1:], flush=True)
+
+
 if __name__ == "__main__":
-  action = {"forever": forever, "background": background, "die": die, "limited": limited}[
-    sys.argv[1]
-  ]
-  action(pathlib.Path(sys.argv[2]), *sys.argv[3:])
+  warnings.simplefilter("ignore")  # JAX's, of forks: it has not begun to work
+  action, folder, *names = sys.argv[1:]
+  folder = pathlib.Path(folder)
+  match action:
+    case "limited":
+      limited(folder)
+    case "die":
+      for moment in names:
+        forked(lambda moment=moment: die(folder / moment, moment), seconds=None)
+    case _:
+      act = {"forever": forever, "background": background}[action]
+      for seed in names:
+        pause = random.Random(int(seed)).uniform(0, 0.3)
+        forked(lambda seed=seed: act(folder / seed), seconds=pause)

@@ -1,12 +1,11 @@
 """One process of several that save and restore together; run by the tests beside it.
 
-python peer.py PORT COUNT NUMBER FOLDER MESH ACTION...
+python peer.py PORT COUNT NUMBER FOLDER ACTION:NAME:MESH...
 
-    save          checkpoints 1 and 2, in the background; prints "saved"
-    restore       the newest one, in the mesh given; prints its step, and the bytes read
-    die           checkpoint 1; then the last process kills itself while it stores checkpoint 2
-    full          checkpoint 1; then the disk of the last process is full
-    unshared      the last process looks for the folder elsewhere
+    save          checkpoints 1 and 2 of FOLDER/NAME, in the background
+    restore       the newest one, once 2 is there; prints its name and step, and the bytes read
+    faults        checkpoint 1; then 2, when the disk of the last process is full; 3, which that one
+                  looks for elsewhere; 4 again in order; 5, while it kills itself
 """
 
 import errno
@@ -14,8 +13,9 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
-PORT, COUNT, NUMBER, FOLDER, MESH, *ACTIONS = sys.argv[1:]
+PORT, COUNT, NUMBER, FOLDER, *ACTIONS = sys.argv[1:]
 COUNT, NUMBER, FOLDER = int(COUNT), int(NUMBER), pathlib.Path(FOLDER)
 
 import jax  # noqa: E402
@@ -33,14 +33,11 @@ SHAPES = {
 }
 
 
-def mesh() -> jax.sharding.Mesh:
-  sizes = [int(size) for size in MESH.split("x")]
-  return jax.sharding.Mesh(np.asarray(jax.devices()).reshape(sizes), ("data", "model"))
-
-
-def shardings() -> dict:
+def shardings(mesh: str) -> dict:
+  sizes = [int(size) for size in mesh.split("x")]
+  axes = jax.sharding.Mesh(np.asarray(jax.devices()).reshape(sizes), ("data", "model"))
   spec = jax.sharding.PartitionSpec
-  return {n: jax.sharding.NamedSharding(mesh(), spec(*cut)) for n, (_, _, cut) in SHAPES.items()}
+  return {n: jax.sharding.NamedSharding(axes, spec(*cut)) for n, (_, _, cut) in SHAPES.items()}
 
 
 def whole(step: int) -> dict[str, np.ndarray]:
@@ -50,26 +47,28 @@ def whole(step: int) -> dict[str, np.ndarray]:
   }
 
 
-def state(step: int) -> dict:
+def state(step: int, mesh: str) -> dict:
   placed = {
-    name: jax.make_array_from_callback(array.shape, shardings()[name], array.__getitem__)
+    name: jax.make_array_from_callback(array.shape, shardings(mesh)[name], array.__getitem__)
     for name, array in whole(step).items()
   }
   return {"step": jnp.int32(step), "params": placed}
 
 
-def save(steps: int = 2) -> None:
+def save(folder: pathlib.Path, mesh: str, *, steps: int = 2) -> None:
   double = jax.jit(lambda tree: jax.tree.map(lambda x: x + x, tree), donate_argnums=0)
   documents = {"data": {"process": NUMBER}}
-  with saver.Saver(FOLDER, keep=5) as writer:
+  with saver.Saver(folder, keep=5) as writer:
     for step in range(1, steps + 1):
-      now = state(step)
+      now = state(step, mesh)
       writer.save(step, now, documents=documents, score=step / 10)
       double(now["params"])  # takes their memory
-  print("saved", flush=True)
 
 
-def restore() -> None:
+def restore(folder: pathlib.Path, mesh: str) -> None:
+  end = time.monotonic() + 60
+  while not (folder / "checkpoint_2").is_dir() and time.monotonic() < end:
+    time.sleep(0.1)  # others are still writing it
   read = []
   original = pieces._Reads.__init__
 
@@ -78,47 +77,46 @@ def restore() -> None:
     read.append(self.num_bytes)
 
   pieces._Reads.__init__ = counting
-  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state(0))
-  placed = {"step": None, "params": shardings()}
-  restored = orbax_io.restore(FOLDER, shapes, shardings=placed)
+  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state(0, mesh))
+  placed = {"step": None, "params": shardings(mesh)}
+  restored = orbax_io.restore(folder, shapes, shardings=placed)
+  pieces._Reads.__init__ = original
   expected = whole(restored.step)
   assert int(restored.state["step"]) == restored.step
   for name, array in restored.state["params"].items():
-    assert array.sharding == shardings()[name]
+    assert array.sharding == shardings(mesh)[name]
     for shard in array.addressable_shards:
       assert np.asarray(shard.data).tobytes() == expected[name][shard.index].tobytes(), name
   assert restored.documents == {"data": {"process": 0}}
-  print("restored", restored.step, sum(read), flush=True)
+  print(folder.name, restored.step, sum(read), flush=True)
 
 
-def last_one(act) -> None:
-  """Saves checkpoint 1 as always, and 2 with a last process that does something of its own."""
-  save(steps=1)
-  agreement.TIMEOUT_SECONDS = 4.0
+def faults(folder: pathlib.Path, mesh: str) -> None:
+  save(folder, mesh, steps=1)
   writing._SEEN_WITHIN_SECONDS = 0.5
-  folder = act() if NUMBER == COUNT - 1 else FOLDER
-  try:
-    orbax_io.save(folder, 2, state(2), documents={"data": {}})
-  except errors.UserError as error:
-    print(error, flush=True)
+  original, last = writing.write_arrays, NUMBER == COUNT - 1
 
+  def attempt(step: int, act=original, where: pathlib.Path = folder) -> None:
+    writing.write_arrays = act if last else original
+    try:
+      orbax_io.save(where if last else folder, step, state(step, mesh), documents={"data": {}})
+    except errors.UserError as error:
+      print(error, flush=True)
 
-def die() -> pathlib.Path:
-  def fatal(*args) -> None:
-    pieces.write(*args)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-  writing.write_arrays = fatal
-  return FOLDER
-
-
-def full() -> pathlib.Path:
-  def fail(*args) -> None:
-    pieces.write(*args)
+  def full(*args) -> None:
+    original(*args)
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-  writing.write_arrays = fail
-  return FOLDER
+  def fatal(*args) -> None:
+    original(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+  attempt(2, full)
+  attempt(3, where=folder.with_name("elsewhere"))
+  attempt(4)
+  agreement.TIMEOUT_SECONDS = 4.0
+  attempt(5, fatal)
+  os._exit(0)  # the farewell would wait for the dead
 
 
 if __name__ == "__main__":
@@ -126,18 +124,8 @@ if __name__ == "__main__":
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{PORT}", num_processes=COUNT, process_id=NUMBER)
   for action in ACTIONS:
-    match action:
-      case "save":
-        save()
-      case "restore":
-        restore()
-      case "die":
-        last_one(die)
-      case "full":
-        last_one(full)
-      case _:
-        last_one(lambda: FOLDER.with_name("elsewhere"))
-  if COUNT > 1 and "die" not in ACTIONS:  # the farewell would wait for the dead
+    name, folder, mesh = action.split(":")
+    {"save": save, "restore": restore, "faults": faults}[name](FOLDER / folder, mesh)
+  if COUNT > 1:
     jax.distributed.shutdown()
-  sys.stdout.flush()
   os._exit(0)

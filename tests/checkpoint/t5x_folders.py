@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import msgpack
 import numpy as np
+import orbax.checkpoint as ocp
 
 from flan_tune.checkpoint import infer, manifest, t5x
 from flan_tune.models import registry, t5
@@ -43,6 +44,19 @@ def write(folder: pathlib.Path, arrays: dict[str, np.ndarray], **options: Any) -
   shapes = entries(arrays)
   description = infer.describe(shapes, where="test")
   return t5x.write(folder, shapes, arrays.__getitem__, description=description, **options)
+
+
+def write_with_orbax(state: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+  """The same parameters in Orbax's layout, without the optimiser's state."""
+  tree: dict[str, Any] = {"target": {}}
+  for name, array in arrays.items():
+    *parents, last = name.split("/")
+    inner = tree["target"]
+    for part in parents:
+      inner = inner.setdefault(part, {})
+    inner[last] = array
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as checkpointer:
+    checkpointer.save(state, tree)
 
 
 def change_index(folder: pathlib.Path, change: Callable[[dict[str, Any]], Any]) -> None:

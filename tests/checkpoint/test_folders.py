@@ -140,6 +140,21 @@ def test_the_best_is_what_was_marked_last(tmp_path):
     folders.mark_best(tmp_path, step=3, score=1.0)
 
 
+def test_a_mark_that_cannot_be_written_leaves_the_one_before_and_nothing_else(
+  tmp_path, monkeypatch
+):
+  def fail(path):
+    raise OSError(28, "No space left on device")
+
+  add(tmp_path, 1, 2)
+  folders.mark_best(tmp_path, step=1, score=0.25)
+  monkeypatch.setattr(manifest, "sync", fail)
+  with pytest.raises(OSError, match="No space"):
+    folders.mark_best(tmp_path, step=2, score=0.75)
+  assert folders.best(tmp_path) == (0.25, 1)
+  assert sorted(os.listdir(tmp_path)) == ["best.json", "checkpoint_1", "checkpoint_2"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"step": 1}', '{"step": "x", "score": 1}'])
 def test_an_unreadable_best_is_reported_and_none(tmp_path, caplog, text):
   (tmp_path / folders.BEST_FILE).write_text(text)
@@ -248,6 +263,15 @@ def test_a_complete_leftover_is_put_in_its_place(tmp_path, caplog):
   assert "interrupted save was complete" in caplog.text and older.exists()
   folders.begin(tmp_path, 10)
   assert not older.exists() and folders.steps(tmp_path) == [9]
+
+
+def test_a_complete_leftover_is_found_by_its_step_and_never_for_another(tmp_path):
+  leftover(tmp_path, complete=True)
+  with pytest.raises(errors.UserError, match="no checkpoint of step 5; there are 9"):
+    folders.find(tmp_path, 5)
+  add(tmp_path / "other", 3)
+  leftover(tmp_path / "other", complete=True)
+  assert folders.find(tmp_path / "other", 9).step == 9
 
 
 def test_a_complete_leftover_never_takes_the_place_of_a_checkpoint(tmp_path):

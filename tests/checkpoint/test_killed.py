@@ -1,12 +1,9 @@
 """kill -9 at any moment of a save leaves the last good checkpoint, in a real process."""
 
-import contextlib
 import pathlib
-import random
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -26,26 +23,15 @@ MOMENTS = {
 }
 
 
-@contextlib.contextmanager
-def children(commands, environment):
-  """Runs processes beside each other, and never leaves one behind."""
-  running = [
-    subprocess.Popen(
-      [sys.executable, str(CHILD), *map(str, command)],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-      env=environment,
-    )
-    for command in commands
-  ]
-  try:
-    yield running
-  finally:
-    for process in running:
-      process.kill()
-      process.wait()
-      process.stdout.close()
+def killed(environment, action, folder, names):
+  """Exit codes and last words of processes, each in its folder."""
+  command = [sys.executable, str(CHILD), action, str(folder), *names]
+  done = subprocess.run(
+    command, capture_output=True, text=True, env=environment, timeout=200, check=False
+  )
+  ended = [line.split() for line in done.stdout.splitlines()]
+  assert [code for code, *_ in ended] == [str(-signal.SIGKILL)] * len(names), done.stderr[-2000:]
+  return [words for _, *words in ended]
 
 
 def assert_usable(folder, *, at_least):
@@ -66,9 +52,7 @@ def assert_usable(folder, *, at_least):
 
 @pytest.mark.slow
 def test_death_at_every_moment_of_a_save_leaves_the_last_one(tmp_path, users_environment):
-  commands = [("die", tmp_path / moment, moment) for moment in MOMENTS]
-  with children(commands, users_environment) as running:
-    assert [process.wait() for process in running] == [-signal.SIGKILL] * len(MOMENTS)
+  killed(users_environment, "die", tmp_path, list(MOMENTS))
   for moment, step in MOMENTS.items():
     leftovers = [path for path in (tmp_path / moment).iterdir() if ".tmp-" in path.name]
     assert leftovers, moment
@@ -76,27 +60,9 @@ def test_death_at_every_moment_of_a_save_leaves_the_last_one(tmp_path, users_env
     assert_usable(tmp_path / moment, at_least=step)
 
 
-def kill_at_random(tmp_path, environment, action, *, number, seed):
-  draws, done = random.Random(seed), {}
-  folders = [tmp_path / str(i) for i in range(number)]
-  with children([(action, folder) for folder in folders], environment) as running:
-    for process, folder in zip(running, folders, strict=True):
-      first = process.stdout.readline()
-      time.sleep(draws.uniform(0, 0.3))
-      process.kill()
-      process.wait()
-      done[folder] = int((first + process.stdout.read()).split()[-1])
-  for folder, step in done.items():
-    assert_usable(folder, at_least=step)
-
-
-@pytest.mark.slow
-def test_death_at_random_moments_leaves_the_last_one(tmp_path, users_environment):
-  kill_at_random(tmp_path, users_environment, "background", number=5, seed=0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["forever", "background"])
 def test_death_at_many_random_moments_leaves_the_last_one(tmp_path, users_environment, action):
-  for seed in range(1, 7):
-    kill_at_random(tmp_path / str(seed), users_environment, action, number=4, seed=seed)
+  seeds = [str(seed) for seed in range(24)]
+  for seed, (step,) in zip(seeds, killed(users_environment, action, tmp_path, seeds), strict=True):
+    assert_usable(tmp_path / seed, at_least=int(step))

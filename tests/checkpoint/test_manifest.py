@@ -24,8 +24,10 @@ def problems(folder, *, hashes=True):
 
 
 def edit(folder, change):
+  """As somebody would who means it."""
   path = folder / manifest.FILE_NAME
   document = json.loads(path.read_text())
+  del document["sha256"]
   change(document)
   path.write_text(json.dumps(document))
 
@@ -133,12 +135,35 @@ def test_names_that_lead_out_of_the_folder_are_refused(folder, name):
     '{"format": 1, "files": []}',
     "[" * 100_000,
   ]
-  + ['{"format": 1, "files": {"a": 3}, "arrays": {}}', "\xff"],
+  + ['{"format": 1, "files": {"a": 3}, "arrays": {}}', "\xff"]
+  + ['{"format": 1, "files": {"a": {"bytes": 1e999, "sha256": ""}}, "arrays": {}}'],
 )
 def test_a_manifest_that_is_none_is_a_problem_and_no_traceback(folder, text):
   (folder / manifest.FILE_NAME).write_text(text, encoding="latin-1")
   (problem,) = problems(folder)
   assert problem.file == "MANIFEST.json" and "not readable" in problem.what
+
+
+@pytest.mark.parametrize(("old", "new"), [("params/w", "params/v"), ("bfloat16", "bfloat17")])
+def test_a_manifest_with_a_flipped_bit_is_a_problem(folder, old, new):
+  path = folder / manifest.FILE_NAME
+  path.write_text(path.read_text().replace(old, new))
+  (problem,) = problems(folder, hashes=False)
+  assert problem.file == "MANIFEST.json" and "its contents changed" in problem.what
+
+
+def test_a_manifest_of_an_earlier_version_has_no_digest_of_its_own(folder):
+  edit(folder, lambda document: None)
+  assert not problems(folder)
+
+
+def test_what_cannot_be_read_is_a_problem_and_no_traceback(folder, monkeypatch):
+  def fail(path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+  monkeypatch.setattr(manifest.os, "scandir", fail)
+  (problem,) = problems(folder, hashes=False)
+  assert problem.fatal and problem.what == "not readable: Permission denied"
 
 
 def test_documents_are_json_or_an_error(tmp_path):

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from flan_tune import errors
-from flan_tune.checkpoint import folders, manifest, orbax_io
+from flan_tune.checkpoint import folders, manifest, orbax_io, pieces
 
 
 def shapes_of(state):
@@ -26,6 +27,7 @@ def edit_manifest(two):
   def edit(change):
     path = two / "checkpoint_8" / manifest.FILE_NAME
     document = json.loads(path.read_text())
+    del document["sha256"]
     change(document)
     path.write_text(json.dumps(document))
 
@@ -163,6 +165,39 @@ def test_a_changed_document_is_not_believed(two, make_state):
   with pytest.raises(errors.UserError, match="data.json: its contents changed"):
     orbax_io.read_documents(two)
   assert orbax_io.restore(two, make_state(0)).step == 4
+
+
+def test_a_checkpoint_passed_over_for_its_contents_neither_counts_as_kept_nor_is_removed(
+  two, make_state, largest_file, flip_byte
+):
+  """Its names and sizes are right: comparing these alone, it would be the newest good one."""
+  flip_byte(largest_file(two / "checkpoint_8"))
+  assert orbax_io.restore(two, make_state(0)).step == 4
+  assert orbax_io.steps(two) == [4]
+  orbax_io.save(two, 6, make_state(6), keep=1)
+  assert sorted(os.listdir(two)) == ["checkpoint_6", "checkpoint_8"]
+  assert orbax_io.restore(two, make_state(0)).step == 6
+  orbax_io.save(two, 8, make_state(8), keep=1)
+  (aside,) = two.glob("checkpoint_8.damaged-*")
+  assert sorted(os.listdir(two)) == ["checkpoint_8", aside.name]
+  assert orbax_io.restore(two, make_state(0)).step == 8
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_arrays_that_vanish_while_they_are_read_are_an_error_in_a_sentence(
+  two, make_state, monkeypatch, all_of_it
+):
+  original = pieces.read
+
+  def read(folder, *args):
+    shutil.rmtree(folder.parent if all_of_it else folder)
+    return original(folder, *args)
+
+  monkeypatch.setattr(pieces, "read", read)
+  expected = "removed meanwhile" if all_of_it else "NOT_FOUND: "
+  with pytest.raises(errors.UserError, match=f"checkpoint_8: cannot be read: .*{expected}") as told:
+    orbax_io.restore(two, make_state(0))
+  assert "tensorstore" not in str(told.value)
 
 
 def test_no_checkpoint_is_an_error_of_its_own(tmp_path, make_state):

@@ -45,6 +45,15 @@ def test_any_cut_is_stored_once_and_read_in_any_other(tmp_path, cut, monkeypatch
     assert (np.asarray(found) == whole).all() and (other is None or found.sharding == other)
 
 
+def test_orbax_reads_with_the_handler_that_wrote(tmp_path):
+  orbax_io.save(tmp_path, 1, {"a": {"w": np.arange(6.0, dtype=np.float32)}})
+  state = tmp_path / "checkpoint_1" / "state"
+  handler = pieces._handler()
+  found = handler.restore(state)["a"]["w"]
+  assert isinstance(found, np.ndarray) and found.tolist() == [0, 1, 2, 3, 4, 5]
+  assert handler.metadata(state).tree["a"]["w"].shape == (6,)
+
+
 def test_copies_are_spread_over_the_devices_that_hold_them():
   """So that each process has something to write also where all hold everything."""
   arrays = {str(i): jax.device_put(np.zeros(3), sharding()) for i in range(16)}

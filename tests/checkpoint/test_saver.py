@@ -100,7 +100,7 @@ def settled(writer):
   assert writer._under_way.exception(timeout=20)
 
 
-@pytest.mark.parametrize("moment", ["wait", "close", "leave"])
+@pytest.mark.parametrize("moment", ["wait", "leave"])
 def test_a_failure_in_the_background_is_told_once_at_the_next_occasion(
   tmp_path, full_disk, moment, two
 ):
@@ -111,7 +111,7 @@ def test_a_failure_in_the_background_is_told_once_at_the_next_occasion(
     assert writer.has_failed()
     if moment != "leave":
       with pytest.raises(errors.UserError, match=text):
-        getattr(writer, moment)()
+        writer.wait()
       assert not writer.has_failed()
       writer.wait()
       raise errors.UserError(text)
@@ -128,7 +128,7 @@ def test_after_a_failure_the_next_state_is_saved_before_it_is_told(tmp_path, ful
   ):
     writer.save(2, {"w": np.ones(100)}, documents={})
   assert orbax_io.steps(tmp_path) == [2]
-  writer.close()
+  writer.wait()
 
 
 def test_a_failure_does_not_hide_why_the_run_ends(tmp_path, full_disk, caplog):
@@ -155,7 +155,7 @@ def test_other_errors_of_the_background_pass_through_once(tmp_path, monkeypatch)
   writer.save(1, {"w": np.ones(3)}, documents={})
   with pytest.raises(RuntimeError, match="a mistake of ours"):
     writer.wait()
-  writer.close()
+  writer.wait()
   assert os.listdir(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flan_tune import errors
-from flan_tune.checkpoint import orbax_io, stacking, t5x, zarr_files
+from flan_tune.checkpoint import stacking, t5x, zarr_files
 from tests.checkpoint import t5x_folders
 
 MODELS = ("t5_1_1", "t5_1_0")
@@ -145,7 +145,7 @@ def test_bfloat16_is_rounded_once_and_read_back(tmp_path, arrays):
 @pytest.mark.parametrize("database", [True, False])
 def test_orbax_s_layout_is_read_as_a_database_or_as_folders(tmp_path, saved, arrays, database):
   state = tmp_path / "checkpoint_3" / "state"
-  orbax_io.write_arrays(state, {f"target/{name}": array for name, array in arrays.items()})
+  t5x_folders.write_with_orbax(state, arrays)
   if not database:
     for path in state.iterdir():
       if path.name != "_METADATA":

@@ -10,7 +10,7 @@ import pytest
 import tensorstore as ts
 
 from flan_tune import errors
-from flan_tune.checkpoint import orbax_io, t5x
+from flan_tune.checkpoint import t5x
 from tests.checkpoint import t5x_folders
 
 NAME = "encoder/layers_1/mlp/wo/kernel"
@@ -32,8 +32,7 @@ def copy(saved, tmp_path) -> pathlib.Path:
 @pytest.fixture
 def database(tmp_path) -> pathlib.Path:
   """The same in Orbax's layout."""
-  arrays = {f"target/{name}": array for name, array in t5x_folders.named().items()}
-  orbax_io.write_arrays(tmp_path / "checkpoint_3" / "state", arrays)
+  t5x_folders.write_with_orbax(tmp_path / "checkpoint_3" / "state", t5x_folders.named())
   return tmp_path / "checkpoint_3"
 
 
