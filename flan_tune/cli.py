@@ -5,6 +5,7 @@ ends with one sentence and exit code 2.
 """
 
 import argparse
+import contextlib
 import io
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ USER_ERROR = 2
 STOPPED = 75
 # A shell's code for a program that Ctrl-C ended.
 INTERRUPTED = 130
+# A shell's code for a program that still wrote when the reader of its output had gone.
+UNREAD = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("flan-tune: interrupted", file=sys.stderr)
     return INTERRUPTED
   except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
-    sys.stderr.close()
-    return 0
+    if parsed.command == "train":
+      told = "nobody reads the output any more, so training stops; the same command goes on"
+      with contextlib.suppress(OSError):
+        print(f"flan-tune: {told} from the last checkpoint", file=sys.stderr, flush=True)
+    sys.stderr.close()  # or Python would tell of it once more
+    return UNREAD
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
-  from flan_tune import config, determinism, hosts, run
+  from flan_tune import config, determinism, gin_files, hosts, run
   from flan_tune.train import allocator, stopping
 
   given = [one for one in ("MIXTURE_OR_TASK_NAME", "WITHOUT") if _is_bound(one, bindings)]
@@ -98,7 +105,7 @@ def _train(parsed: argparse.Namespace, bindings: list[str]) -> int:
     bindings = [*bindings, f"MIXTURE_OR_TASK_NAME={parsed.mixture!r}"]
   if parsed.without:
     bindings = [*bindings, f"WITHOUT={tuple(tasks.without(parsed))!r}"]
-  configured, text = config.resolve(parsed.gin_file, bindings)
+  configured, text = gin_files.resolve(config.Run, parsed.gin_file, bindings)
   if configured.train.deterministic:
     determinism.require()  # before JAX looks for devices, as joining other processes makes it do
   allocator.keep_pages()

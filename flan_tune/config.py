@@ -1,27 +1,20 @@
-"""Gin, in one place: files and bindings -> frozen dataclasses, or one sentence on what is wrong.
+"""What a training run is made from: frozen dataclasses that know which values make no sense.
 
-Gin files may import only modules of an allow-list (ours, and those named in
-FLAN_TUNE_GIN_IMPORTS), checked before gin sees them: importing is running code.
+Gin files fill them (`gin_files.resolve`); messages name the macros of `configs/`.
 """
 
 import dataclasses
-import os
-import pathlib
+import math
 import re
-import tokenize
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-import gin
-from gin import config_parser
-
-from flan_tune import assets, errors
-from flan_tune import bindings as bindings_lib
+from flan_tune import errors
 from flan_tune.data import tokens
+from flan_tune.models import losses, palm, t5
 
-T = TypeVar("T")
-ALLOWED_IMPORTS = ("__gin__", "flan_tune")
-_DYNAMIC = "__gin__.dynamic_registration"
+# Steps and seeds are 32-bit numbers on the devices.
+_MOST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +64,20 @@ class Data:
         f"TASK_FEATURE_LENGTHS = {self.lengths!r}: expected {{'inputs': n, 'targets': n}}"
       )
     for side, length in self.lengths.items():
-      _positive(length, f"TASK_FEATURE_LENGTHS[{side!r}]", least=2)
-    _positive(self.batch_size, "BATCH_SIZE")
-    _positive(self.shots, "SHOTS")
-    _positive(self.lookahead, "LOOKAHEAD")
-    _positive(self.num_workers, "NUM_WORKERS", least=0)
-    _positive(self.extra_ids, "EXTRA_IDS", least=0)
-    _positive(self.lanes, "DATA_LANES")
+      _whole(length, f"TASK_FEATURE_LENGTHS[{side!r}]", least=2)
+    _whole(self.batch_size, "BATCH_SIZE")
+    _whole(self.seed, "RANDOM_SEED", least=0, most=_MOST)
+    _whole(self.shots, "SHOTS")
+    _whole(self.lookahead, "LOOKAHEAD")
+    _whole(self.num_workers, "NUM_WORKERS", least=0)
+    _whole(self.extra_ids, "EXTRA_IDS", least=0)
+    _whole(self.lanes, "DATA_LANES")
     if self.batch_size % self.lanes:
       raise errors.UserError(
         f"DATA_LANES = {self.lanes}: does not divide BATCH_SIZE = {self.batch_size}"
       )
-    if isinstance(self.without, str) or not isinstance(self.without, Sequence):
+    names = self.without if isinstance(self.without, list | tuple) else [None]
+    if not all(isinstance(name, str) for name in names):
       raise errors.UserError(
         f"WITHOUT = {self.without!r}: expected a list of names, as in ('rte',)"
       )
@@ -116,25 +111,29 @@ class Optimizer:
 
   def __post_init__(self):
     # Steps are float32 numbers, and one that overflows cannot be left out any more.
-    if not _is_number(self.learning_rate) or not 0 < self.learning_rate <= 1e30:
+    told = "a number above 0 and at most 1e30"
+    _number(self.learning_rate, "LEARNING_RATE", told, lambda rate: 0 < rate <= 1e30)
+    told = "a number from 0 to 1e30, or None"
+    _number(self.final_learning_rate, "FINAL_LEARNING_RATE", told, lambda rate: 0 <= rate <= 1e30)
+    _number(self.clipping_threshold, "Optimizer.clipping_threshold", "a number above 0", _above_0)
+    _whole(self.min_dim_size_to_factor, "Optimizer.min_dim_size_to_factor", least=0)
+    if self.step_offset > 0:
       raise errors.UserError(
-        f"LEARNING_RATE = {self.learning_rate!r}: expected a number above 0 and at most 1e30"
+        f"Optimizer.step_offset = {self.step_offset}: expected 0 or less, as updates count from 1"
       )
-    _positive(self.warmup_steps, "WARMUP_STEPS", least=0)
-    _positive(self.cooldown_steps, "COOLDOWN_STEPS", least=0)
+    _number(self.decay_rate, "Optimizer.decay_rate", "a number, 0 or more", _from_0)
+    told = "a number, at least 0 and below 1, or None"
+    _number(self.beta1, "Optimizer.beta1", told, _is_share)
+    _number(self.weight_decay_rate, "Optimizer.weight_decay_rate", told, _is_share)
+    _whole(self.warmup_steps, "WARMUP_STEPS", least=0)
+    _whole(self.cooldown_steps, "COOLDOWN_STEPS", least=0)
     try:
       re.compile(self.trainable)
     except re.error as error:
       raise errors.UserError(
         f"TRAINABLE = {self.trainable!r}: no regular expression: {error}"
       ) from None
-    if self.final_learning_rate is None:
-      return
-    if not _is_number(self.final_learning_rate) or self.final_learning_rate < 0:
-      raise errors.UserError(
-        f"FINAL_LEARNING_RATE = {self.final_learning_rate!r}: expected a number, 0 or more, or None"
-      )
-    if self.cooldown_steps:
+    if self.final_learning_rate is not None and self.cooldown_steps:
       raise errors.UserError(
         f"FINAL_LEARNING_RATE = {self.final_learning_rate} and COOLDOWN_STEPS ="
         f" {self.cooldown_steps}: the rate can fall in one way only; leave one of them out"
@@ -155,13 +154,17 @@ class Loss:
   chunk: int | None = None
 
   def __post_init__(self):
-    if self.chunk is not None:
-      _positive(self.chunk, "LOSS_CHUNK")
-    if isinstance(self.loss_normalizing_factor, str):
-      from flan_tune.models import losses  # brings JAX, which few who read a gin file need
-
-      name, known = self.loss_normalizing_factor.upper(), losses.NORMALIZING_FACTORS
-      errors.one_of(name, known, "LOSS_NORMALIZING_FACTOR")
+    _whole_or_none(self.chunk, "LOSS_CHUNK")
+    _number(self.z_loss, "Z_LOSS", "a number, 0 or more", _from_0)
+    told = "a number, at least 0 and below 1"
+    _number(self.label_smoothing, "LABEL_SMOOTHING", told, _is_share)
+    factor = self.loss_normalizing_factor
+    if isinstance(factor, str):
+      errors.one_of(factor.upper(), losses.NORMALIZING_FACTORS, "LOSS_NORMALIZING_FACTOR")
+    else:
+      _number(
+        factor, "LOSS_NORMALIZING_FACTOR", "a number above 0, a rule's name or None", _above_0
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,15 +193,13 @@ class Evaluation:
   patience: int | None = None
 
   def __post_init__(self):
-    _positive(self.period, "EVAL_PERIOD", least=0)
-    _positive(self.steps, "EVAL_STEPS")
-    _positive(self.batch_size, "EVAL_BATCH_SIZE")
-    _positive(self.final_examples, "FINAL_EXAMPLES", least=0)
-    _positive(self.shots, "EVAL_SHOTS", least=0)
-    if self.max_tokens is not None:
-      _positive(self.max_tokens, "MAX_DECODE_TOKENS")
-    if self.patience is not None:
-      _positive(self.patience, "EVAL_PATIENCE")
+    _whole(self.period, "EVAL_PERIOD", least=0)
+    _whole(self.steps, "EVAL_STEPS")
+    _whole(self.batch_size, "EVAL_BATCH_SIZE")
+    _whole(self.final_examples, "FINAL_EXAMPLES", least=0)
+    _whole(self.shots, "EVAL_SHOTS", least=0)
+    _whole_or_none(self.max_tokens, "MAX_DECODE_TOKENS")
+    _whole_or_none(self.patience, "EVAL_PATIENCE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,19 +239,16 @@ class Train:
   initial_checkpoint: str | None = None
 
   def __post_init__(self):
-    _positive(self.steps, "TRAIN_STEPS")
-    _positive(self.checkpoint_period, "CHECKPOINT_PERIOD")
-    _positive(self.keep, "KEEP_CHECKPOINTS")
-    _positive(self.log_period, "LOG_PERIOD")
-    _positive(self.microbatches, "MICROBATCHES")
-    _positive(self.max_skipped, "MAX_SKIPPED_STEPS")
-    if self.keep_every is not None:
-      _positive(self.keep_every, "KEEP_EVERY")
-    if self.peak_flops is not None and not (_is_number(self.peak_flops) and self.peak_flops > 0):
-      raise errors.UserError(f"PEAK_FLOPS = {self.peak_flops!r}: expected FLOP/s of one device")
-    for name in ("async_checkpoints", "log_norms", "deterministic", "compilation_cache"):
-      if not isinstance(value := getattr(self, name), bool):
-        raise errors.UserError(f"{name.upper()} = {value!r}: expected True or False")
+    _whole(self.steps, "TRAIN_STEPS", most=_MOST)
+    _whole(self.checkpoint_period, "CHECKPOINT_PERIOD")
+    _whole(self.keep, "KEEP_CHECKPOINTS")
+    _whole(self.log_period, "LOG_PERIOD")
+    _whole(self.microbatches, "MICROBATCHES")
+    _whole(self.max_skipped, "MAX_SKIPPED_STEPS")
+    _whole_or_none(self.keep_every, "KEEP_EVERY")
+    _number(self.peak_flops, "PEAK_FLOPS", "FLOP/s of one device, or None", _above_0)
+    if not self.model_dir:
+      raise errors.UserError("MODEL_DIR = '': name a folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,10 +263,14 @@ class Run:
   train: Train
 
   def __post_init__(self):
+    if not isinstance(self.model, palm.PaLMConfig | t5.T5Config):
+      raise errors.UserError(
+        f"MODEL = {self.model!r}: expected a network, @t5.T5Config() or @palm.PaLMConfig()"
+      )
     for field in dataclasses.fields(self.model):
       if field.type is int and field.name != "lora_rank":
         name = f"{type(self.model).__name__}.{field.name}"
-        _positive(getattr(self.model, field.name), name)
+        _whole(getattr(self.model, field.name), name)
     if self.model.param_dtype != "float32":
       raise errors.UserError(
         f"PARAM_DTYPE = {self.model.param_dtype!r}: training needs float32 parameters, as steps are"
@@ -276,177 +278,31 @@ class Run:
       )
 
 
-def _is_number(value: object) -> bool:
-  return isinstance(value, int | float) and not isinstance(value, bool)
+def _whole(value: Any, name: str, *, least: int = 1, most: int | None = None) -> None:
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or value < least or (most is not None and value > most):
+    told = f", {least} or more" if most is None else f" from {least} to {most}"
+    raise errors.UserError(f"{name} = {value!r}: expected a whole number{told}")
 
 
-def _positive(value: object, name: str, least: int = 1) -> None:
-  if not isinstance(value, int) or isinstance(value, bool) or value < least:
-    raise errors.UserError(f"{name} = {value!r}: expected a whole number, {least} or more")
+def _whole_or_none(value: Any, name: str) -> None:
+  if value is not None:
+    _whole(value, name)
 
 
-def resolve(files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, str]:
-  """A training run from gin files and `NAME=value` bindings; see `resolved`."""
-  return resolved(Run, files, bindings)
+def _number(value: float | None, name: str, told: str, fits: Callable[[float], bool]) -> None:
+  """None passes: `bindings` refuses it where a field is not for it; what is infinite does not."""
+  if value is not None and not (math.isfinite(value) and fits(value)):
+    raise errors.UserError(f"{name} = {value!r}: expected {told}")
 
 
-def resolved(what: type[T], files: Sequence[str], bindings: Sequence[str]) -> tuple[T, str]:
-  """Parses gin files and `NAME=value` bindings.
-
-  Args:
-    what: The dataclass that the files configure.
-
-  Returns:
-    The run, and the resolved configuration as text that parses back to the same run.
-
-  Raises:
-    UserError: A file is missing or malformed, imports what it may not, names something that does
-      not exist, or leaves a required value out.
-  """
-  if not files:
-    raise errors.UserError(
-      "--gin_file: no file given, such as --gin_file=experiments/quickstart.gin"
-    )
-  overrides = [_literal(binding) for binding in bindings]
-  sources = [_read(name) for name in files]
-  statements = [one for source in sources for one in source.statements]
-  statements += [
-    one for text in overrides for one in _parsed(text, f"--gin.{text.split('=')[0].strip()}")
-  ]
-  imports, bound = _imports(statements), _bindings(statements)
-  bindings_lib.check(bound, imports)
-  gin.clear_config()
-  try:
-    # As one text: gin would look for included files in its own way, and complain as it searches.
-    texts = [f"from __gin__ import {_DYNAMIC.rpartition('.')[2]}"]
-    gin.parse_config("\n".join([*texts, *(source.text for source in sources), *overrides]))
-    run = _configurable(what, files)()
-  except errors.UserError as error:
-    told = str(error).split("\n  In call")[0]
-    raise errors.UserError(bindings_lib.with_macros(told, bound)) from None
-  except (ValueError, TypeError, SyntaxError, RuntimeError) as error:
-    raise errors.UserError(_sentence(error)) from None
-  return run, gin.config_str(max_line_length=100)
+def _above_0(value: float) -> bool:
+  return value > 0
 
 
-def _configurable(what: type[T], files: Sequence[str]) -> Callable[[], T]:
-  try:
-    return gin.get_configurable(what)
-  except ValueError:  # nothing imports its module
-    told = ", ".join(files)
-    raise errors.UserError(f"--gin_file={told}: configures no {what.__name__}") from None
+def _from_0(value: float) -> bool:
+  return value >= 0
 
 
-def _imports(statements: Sequence[Any]) -> dict[str, str]:
-  found = [one for one in statements if isinstance(one, config_parser.ImportStatement)]
-  return {one.alias or one.module.rpartition(".")[2]: one.module for one in found}
-
-
-def _bindings(statements: Sequence[Any]) -> list[Any]:
-  return [one for one in statements if isinstance(one, config_parser.BindingStatement)]
-
-
-def find(name: str) -> pathlib.Path:
-  """A gin file by name: FLAN_TUNE_PATH, the package's `configs`, then the current folder.
-
-  Raises:
-    UserError: Not found; the nearest known name is given.
-  """
-  for folder in _folders():
-    if (folder / name).is_file():
-      return folder / name
-  known = [
-    str(path.relative_to(folder))
-    for folder in assets.search_path("configs")
-    for path in folder.rglob("*.gin")
-  ]
-  raise errors.unknown(name, known, where="--gin_file")
-
-
-def _folders() -> list[pathlib.Path]:
-  return [*assets.search_path("configs"), pathlib.Path.cwd()]
-
-
-def _literal(binding: str) -> str:
-  """`NAME=value` with a value that is no Python literal, macro or reference put in quotes."""
-  name, sign, value = binding.partition("=")
-  if not sign:
-    raise errors.UserError(f"--gin.{binding}: expected --gin.NAME=value")
-  value = value.strip()
-  try:
-    next(iter(config_parser.ConfigParser(f"X = {value}", _References())))
-  except (SyntaxError, StopIteration, ValueError, tokenize.TokenError):
-    value = repr(value)
-  return f"{name.strip()} = {value}"
-
-
-class _References(config_parser.ParserDelegate):
-  """Stands in for gin's objects while we look a file over: names only, nothing is imported."""
-
-  def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
-    return ("@", scoped_configurable_name)
-
-  def macro(self, name: str) -> Any:
-    return ("%", name)
-
-
-def _parsed(source: Any, where: str) -> list[Any]:
-  try:
-    return list(config_parser.ConfigParser(source, _References()))
-  except SyntaxError as error:
-    line = f" line {error.lineno}" if error.lineno else ""
-    raise errors.UserError(f"{where}{line}: {error.msg}: {(error.text or '').strip()!r}") from None
-  except tokenize.TokenError as error:
-    raise errors.UserError(f"{where}: {error.args[0]}: a bracket or quote is not closed") from None
-
-
-class _Source(NamedTuple):
-  """A gin file with what it includes put in its place: its statements, and its text."""
-
-  statements: list[Any]
-  text: str
-
-
-def _read(name: str, within: tuple[str, ...] = ()) -> _Source:
-  """Reads a file and those it includes, and checks what they import."""
-  if name in within:
-    raise errors.UserError(f"{name}: includes itself through {' -> '.join(within)}")
-  path = find(name)
-  with path.open() as file:
-    parsed = _parsed(file, name)
-  lines = path.read_text().splitlines()
-  statements = []
-  for statement in parsed:
-    if isinstance(statement, config_parser.IncludeStatement):
-      included = _read(statement.filename, (*within, name))
-      statements += included.statements
-      lines[statement.location.line_num - 1] = included.text
-      continue
-    if isinstance(statement, config_parser.ImportStatement):
-      _check_import(statement, name)
-      if statement.module == _DYNAMIC:  # gin wants it once, before all else: `resolve` says it
-        lines[statement.location.line_num - 1] = ""
-        continue
-    statements.append(statement)
-  return _Source(statements, "\n".join(lines))
-
-
-def _check_import(statement: Any, name: str) -> None:
-  named = os.environ.get("FLAN_TUNE_GIN_IMPORTS", "")
-  allowed = (*ALLOWED_IMPORTS, *(one.strip() for one in named.split(",") if one.strip()))
-  module = statement.module
-  if not any(module == one or module.startswith(f"{one}.") for one in allowed):
-    raise errors.UserError(
-      f"{name} line {statement.location.line_num}: import of {module!r} is not allowed; allowed"
-      f" are {', '.join(allowed)}; name it in FLAN_TUNE_GIN_IMPORTS if you trust it"
-    )
-
-
-def _sentence(error: Exception) -> str:
-  """Gin's message without the dump of the configuration that follows it."""
-  text = str(error)
-  missing = re.search(r"Required bindings for `([^`]+)` not provided[^:]*: \[([^\]]*)\]", text)
-  if missing:
-    return f"{missing[1]}: required and not set: {missing[2]}"
-  first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-  return re.sub(r"\s+", " ", first)
+def _is_share(value: float) -> bool:
+  return 0 <= value < 1

@@ -52,7 +52,10 @@ def _is_too_late() -> bool:
 
 def _given() -> dict[str, str]:
   """Flags by name; a switch without a value is true, as XLA has it, and the last one counts."""
-  words = shlex.split(os.environ.get(_VARIABLE, ""))
+  try:
+    words = shlex.split(os.environ.get(_VARIABLE, ""))
+  except ValueError as error:  # a quotation that does not end
+    raise errors.UserError(f"DETERMINISTIC = True: {_VARIABLE} cannot be read: {error}") from None
   if words and not words[0].startswith("-"):
     raise errors.UserError(
       f"DETERMINISTIC = True: {_VARIABLE} names a file, {words[0]!r}; give the flags themselves"

@@ -76,7 +76,7 @@ def train(
   Of several processes (`hosts.start`) each calls this with the same arguments.
 
   Args:
-    run: From `config.resolve`.
+    run: From `gin_files.resolve`.
     text: The resolved configuration, stored beside the results.
     profile: Steps to trace, as in "100:104".
     precompile: Compile the step, keep it in the run folder, and end there.

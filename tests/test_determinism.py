@@ -55,6 +55,7 @@ def test_flags_that_say_the_same_are_left_alone(monkeypatch, given):
     ("--xla_gpu_deterministic_ops=false", "set it to true"),
     ("--xla_gpu_autotune_level=4", "set it to 0"),
     ("flags.txt", "flags.txt"),
+    ("--xla_dump_to='here", "cannot be read: No closing quotation"),
   ],
 )
 def test_flags_that_say_otherwise_are_named(monkeypatch, given, says):

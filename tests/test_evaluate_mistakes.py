@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flan_tune import cli, config, errors, evaluation, scorecard
+from flan_tune import cli, config, errors, evaluation, gin_files, scorecard
 from flan_tune.commands import evaluate as command
 from flan_tune.evaluate import journal
 from flan_tune.model import Judged
@@ -142,7 +142,7 @@ def test_an_unknown_held_out_task_stops_a_run_before_it_begins(
 
 def _run(*flags: str) -> config.Run:
   given = ["MODEL_DIR=unused", "TRAIN_STEPS=1", "EVAL_PERIOD=5", *flags]
-  return config.resolve(["experiments/quickstart.gin"], given)[0]
+  return gin_files.resolve(config.Run, ["experiments/quickstart.gin"], given)[0]
 
 
 def test_held_out_benchmarks_without_data_are_told(monkeypatch, capsys, tmp_path):

@@ -77,9 +77,10 @@ TABLE = {
   "gallery": row(own_row=True, not_from="seqio_io"),
   "console": row("rich", not_from="seqio_io"),
   "printout": row("rich", not_from="seqio_io"),
+  "config": row(not_from="seqio_io"),
   "bindings": row(),
+  "gin_files": row("gin"),
   "eval_config": row(),
-  "config": row("gin", not_from="seqio_io"),
 }
 # Last row: these join the halves and import each other, and only they may import seqio_io.
 JOINERS = {

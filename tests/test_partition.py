@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from flan_tune import assets, config, errors, optim, partition
+from flan_tune import assets, config, errors, gin_files, optim, partition
 from flan_tune.models import layout, palm, registry, t5
 from flan_tune.train import step
 
@@ -48,7 +48,7 @@ def variants(model) -> list:
 @pytest.mark.parametrize("file", SHIPPED)
 def test_every_parameter_we_ship_has_one_place(file):
   """`logical_axes` raises where no pattern or several match."""
-  run, _ = config.resolve(["experiments/quickstart.gin", file], ["VOCAB_SIZE=32128"])
+  run, _ = gin_files.resolve(config.Run, ["experiments/quickstart.gin", file], ["VOCAB_SIZE=32128"])
   for network in variants(run.model):
     for name, leaf in optim.named_leaves(network.shapes):
       assert len(partition.logical_axes(name, network.axes)) == len(leaf.shape), name

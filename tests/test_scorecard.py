@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import flan_tune as ft
-from flan_tune import assembly, config, scorecard
+from flan_tune import assembly, config, gin_files, scorecard
 
 
 @pytest.fixture(scope="module")
@@ -14,8 +14,10 @@ def model(finished_run) -> ft.Model:
 
 def resolved(tiny_quickstart, *more: str) -> config.Run:
   bindings = [flag.removeprefix("--gin.") for flag in tiny_quickstart if flag.startswith("--gin.")]
-  run, _ = config.resolve(
-    ["experiments/quickstart.gin"], [*bindings, "TRAIN_STEPS=4", "MODEL_DIR=nowhere", *more]
+  run, _ = gin_files.resolve(
+    config.Run,
+    ["experiments/quickstart.gin"],
+    [*bindings, "TRAIN_STEPS=4", "MODEL_DIR=nowhere", *more],
   )
   return run
 

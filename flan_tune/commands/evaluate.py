@@ -94,13 +94,10 @@ def _configured(parsed: argparse.Namespace, bindings: list[str]) -> eval_config.
   """What gin files say, and flags before them."""
   configured = eval_config.Evaluate()
   if parsed.gin_file or bindings:
-    from flan_tune import config
+    from flan_tune import gin_files
 
     files = parsed.gin_file or [_GIN]
-    configured, _ = config.resolved(eval_config.Evaluate, files, bindings)
-    if configured == eval_config.Evaluate():
-      told = ", ".join(files)
-      raise errors.UserError(f"--gin_file={told}: configures no Evaluate, as {_GIN} does")
+    configured, _ = gin_files.resolve(eval_config.Evaluate, files, bindings)
   flags = {name: getattr(parsed, name) for name in ("checkpoint", *_OPTIONS)}
   flags |= {name: getattr(parsed, name) or None for name in ("early_stop", "strict")}
   return configured.with_flags(flags | {"names": ",".join((*parsed.suite, *parsed.tasks)) or None})

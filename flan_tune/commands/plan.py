@@ -110,13 +110,13 @@ def _plan(parsed: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
 
 def _configured(files: Sequence[str], given: Sequence[str]) -> tuple[Any, list[str]]:
   """A run, and the names of required values that were not given and are not needed here."""
-  from flan_tune import bindings, config
+  from flan_tune import bindings, config, gin_files
 
   spared: list[str] = []
   while True:
     try:
       own = [f"{name}={_SPARED[name]!r}" for name in spared]
-      return config.resolve(files, [*own, *given])[0], spared
+      return gin_files.resolve(config.Run, files, [*own, *given])[0], spared
     except bindings.Unset as unset:
       if unset.name not in _SPARED or unset.name in spared:
         raise

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from flan_tune import config, flops
+from flan_tune import config, flops, gin_files
 from flan_tune.models import registry
 
 
@@ -93,7 +93,8 @@ def rows() -> Iterator[Row]:
   for name, printed in PRINTED.items():
     # The places of files do not matter here, and must be given.
     places = ("MODEL_DIR", "VOCABULARY", "INITIAL_CHECKPOINT_PATH")
-    run, _ = config.resolve([f"experiments/{name}.gin"], [f"{place}=unused" for place in places])
+    unused = [f"{place}=unused" for place in places]
+    run, _ = gin_files.resolve(config.Run, [f"experiments/{name}.gin"], unused)
     yield _row(name, printed, run)
 
 

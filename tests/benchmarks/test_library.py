@@ -32,9 +32,13 @@ def test_groups_are_those_of_the_papers():
 def test_loading_opens_no_data_and_is_quick(monkeypatch):
   monkeypatch.delenv("FLAN_TUNE_DATA", raising=False)
   library.load.__wrapped__()
-  start = time.process_time()
-  library.load.__wrapped__()
-  assert time.process_time() - start < 0.1
+
+  def seconds() -> float:
+    start = time.process_time()
+    library.load.__wrapped__()
+    return time.process_time() - start
+
+  assert any(seconds() < 0.1 for _ in range(3))  # one may meet Python's collector
 
 
 @pytest.mark.parametrize(

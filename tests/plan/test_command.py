@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from flan_tune import cli
-from flan_tune.plan import compute
+from flan_tune import chips, cli, config, flops, gin_files
+from flan_tune.plan import compute, screen
 
 QUICKSTART = ("--gin_file=experiments/quickstart.gin", "--gin.LOOKAHEAD=32", "--sample=120")
 TPUS = ("--chips=4", "--chip=tpu_v4")
@@ -70,7 +70,7 @@ def test_a_plan_tells_mixture_packing_lengths_and_computation(said, computed, tm
     "mlp 75.0 %, logits 25.0 %",
     "all-gather fsdp 24 3.00 GiB",
     "as configured; too",
-    "take --gin.MESH=data=1,fsdp=4,model=1 --gin.MICROBATCHES=1 --gin.REMAT=full",
+    "take --gin.MESH=data=1,fsdp=4,model=1 --gin.MICROBATCHES=1 --gin.REMAT=full a step",
     "a step 2.50 s at 50 % of the peak",
     "the run 83.3 min, 5.6 chip hours",
     "Note: a note",
@@ -111,16 +111,39 @@ def test_the_devices_that_are_here_are_planned_for_without_a_name(said, computed
 def test_table_2_of_the_paper_is_printed_beside_ours(said, tmp_path):
   text = said("--table2", f"--json={tmp_path / 'table.json'}")
   assert text.count(" equal ") == 10
-  assert "Flan-PaLM 540B 540,000,000,000 21,000 32 x 2,560 5.6E+21 5.6E+21 equal" in text
+  assert "Flan-PaLM 540B 540,000 M 21,000 32 x 2,560 5.6E+21 5.6E+21 equal" in text
+  assert "is of 21,000 steps; its 30,000 are 8.0E+21" in text
   rows = json.loads((tmp_path / "table.json").read_text())["table2"]
   assert [row["printed"]["model"] for row in rows][-1] == "Flan-U-PaLM 540B" and len(rows) == 10
 
 
+def test_tables_of_80_columns_have_all_their_numbers(capsys, computed, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  monkeypatch.setattr(screen, "_PLAIN_WIDTH", 80)
+  assert cli.main(["plan", *QUICKSTART, *TPUS]) == 0
+  text = capsys.readouterr().out
+  assert max(map(len, text.splitlines())) <= 80
+  assert "…" not in text
+  lines = [" ".join(line.split()) for line in text.splitlines()]
+  assert "1 4 1 1 full compiled 1.0 0.0 1.0 2.0 4.0 16.0" in lines
+  assert "1 4 1 1 full 2.5 0.625 0.312 2.5" in lines
+  assert "4 1 1 1 full 2 0.5 0.25 2 as configured; too" in lines
+
+
 @pytest.mark.slow
-def test_a_step_is_compiled_for_devices_that_are_not_there(said):
-  text = said(*QUICKSTART, *TPUS, "--mesh=data=2,fsdp=2")
-  assert "data=2,fsdp=2,model=1 1 none compiled" in text
-  assert "all-reduce" in text and "the run" in text
+def test_a_step_is_compiled_for_devices_that_are_not_there_and_adds_up(said, tmp_path):
+  path = tmp_path / "plan.json"
+  text = said(*QUICKSTART, *TPUS, "--mesh=data=2,fsdp=2", "--gin.BATCH_SIZE=16", f"--json={path}")
+  assert "2 2 1 1 none compiled" in text and "all-reduce" in text
+  found = json.loads(path.read_text())["computation"]
+  (one,) = found["candidates"]
+  assert one["source"] == "compiled" and one["fits"] and one["mesh"] == "data=2,fsdp=2,model=1"
+  assert {row["axes"] for row in one["collectives"]} <= {"data", "fsdp", "data+fsdp"}
+  work = flops.slots("encoder_decoder", 16, {"inputs": 256, "targets": 96})
+  run, _ = gin_files.resolve(config.Run, ["experiments/quickstart.gin"], ["MODEL_DIR=unused"])
+  assert found["flops"] == flops.training(run.model, work)
+  peak = chips.find("tpu_v4").flops
+  assert one["compute_seconds"] == pytest.approx(found["flops"] / 4 / (peak * 0.4))
 
 
 @pytest.mark.parametrize(

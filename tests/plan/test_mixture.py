@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from flan_tune import batch, config, vocab
+from flan_tune import batch, config, gin_files, vocab
 from flan_tune.data import feed, mixing
 from flan_tune.draws import Draws
 from flan_tune.models import palm, t5
@@ -29,7 +29,7 @@ def take(made, count: int, *, features: str = "encoder_decoder") -> sample.Sampl
 def run_of(**bindings) -> config.Run:
   given = {"MODEL_DIR": "unused", "LOOKAHEAD": 64, **bindings}
   told = [f"{name}={value!r}" for name, value in given.items()]
-  return config.resolve(["experiments/quickstart.gin"], told)[0]
+  return gin_files.resolve(config.Run, ["experiments/quickstart.gin"], told)[0]
 
 
 def examine(count: int = 300, **bindings) -> mixture.Mixture:
@@ -197,6 +197,12 @@ def test_proposed_lengths_lose_no_more_than_asked():
   )
   assert strict.best.lost <= 0.01 and strict.best.targets >= 300
   assert free.best.lost == pytest.approx(0.1) and free.best.filling.both > strict.best.filling.both
+
+
+def test_lengths_that_fill_as_well_as_any_are_kept():
+  """One example a row fills any pair alike."""
+  found = lengths.propose(_zero_shot(100), model=t5.T5Config(), lookahead=1, most_lost=0.01)
+  assert found.best == found.now
 
 
 def test_a_decoder_only_row_is_no_longer_than_it_needs_to_be():
