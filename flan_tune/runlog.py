@@ -62,24 +62,29 @@ def read_lines(path: pathlib.Path) -> Lines:
   return Lines(records, damaged)
 
 
-def truncate(path: pathlib.Path, step: int | None) -> int:
+class Kept(NamedTuple):
+  """The objects that a truncated file has left, and how many lines went, damaged ones included."""
+
+  records: list[dict[str, Any]]
+  dropped: int
+
+
+def truncate(path: pathlib.Path, step: int | None) -> Kept:
   """Drops what was logged after `step`, so that a resumed run logs every step once.
 
   Args:
     step: The restored step; None empties the file, for a run that begins again from nothing.
-
-  Returns:
-    The number of lines dropped, damaged ones included.
   """
   if not path.exists():
-    return 0
+    return Kept([], 0)
   text = path.read_text(encoding="utf-8", errors="replace")
   lines = text.removesuffix("\n").split("\n") if text else []
-  kept = [line for line in lines if step is not None and _logged_by(_parse(line), step)]
+  found = [(line, _parse(line)) for line in lines]
+  kept = [(line, one) for line, one in found if one and _logged_by(one, step)]
   # Compared as text: a killed writer can leave the last object whole but without its line end.
-  if (rest := "".join(f"{line}\n" for line in kept)) != text:
+  if (rest := "".join(f"{line}\n" for line, _ in kept)) != text:
     write_text(path, rest)
-  return len(lines) - len(kept)
+  return Kept([one for _, one in kept], len(lines) - len(kept))
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -156,9 +161,9 @@ class RunLog:
     """
     folder.mkdir(parents=True, exist_ok=True)
     self._step = restored or 0
-    dropped = truncate(folder / METRICS, restored)
-    self._clock = clock or steady_clock(after=_last_time(folder / METRICS))
     self._path = folder / METRICS
+    kept, dropped = truncate(self._path, restored)
+    self._clock = clock or steady_clock(after=_last_time(kept))
     # No buffer, in which a line that a full disk refused would wait to be refused again.
     self._file = self._path.open("ab", buffering=0)
     wanted = tensorboard and tensorboard_available()
@@ -239,8 +244,7 @@ def steady_clock(*, after: float = 0.0) -> Callable[[], float]:
   return lambda: offset + time.monotonic()
 
 
-def _last_time(path: pathlib.Path) -> float:
-  records = read_lines(path).records if path.exists() else []
+def _last_time(records: Iterable[Mapping[str, Any]]) -> float:
   times = [one["time"] for one in records if isinstance(one.get("time"), int | float)]
   return max(times, default=0.0)
 
@@ -377,9 +381,9 @@ def _parse(line: str) -> dict[str, Any] | None:
   return record if isinstance(record, dict) else None
 
 
-def _logged_by(record: dict[str, Any] | None, step: int) -> bool:
-  at = record.get("step") if record else None
-  return isinstance(at, int) and at <= step
+def _logged_by(record: Mapping[str, Any], step: int | None) -> bool:
+  at = record.get("step")
+  return step is not None and isinstance(at, int) and at <= step
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -164,8 +164,11 @@ def write_data(folder: pathlib.Path, plan: mixing.Plan, counts: feed.Counts | No
 
 def _mean_fill(folder: pathlib.Path) -> float | None:
   records = runlog.read_lines(folder / runlog.METRICS).records
-  fills = [one["fill"] for one in records if one.get("kind") == "train" and one.get("fill")]
-  return float(np.mean(fills)) if fills else None
+  trained = [one for one in records if one.get("kind") == "train" and one.get("fill")]
+  if not trained:
+    return None
+  steps = [one["steps"] for one in trained]
+  return float(np.average([one["fill"] for one in trained], weights=steps))
 
 
 def finish(

@@ -67,16 +67,22 @@ class Session:
     self._rate = assembly.learning_rate(self.run)
 
   def record(self, step: int, interval: recorder.Interval) -> None:
-    """Logs what was measured since the last record."""
+    """Logs what was measured since the last record; all hosts do so at the same steps."""
+    told = hosts.everyone(
+      {"tokens": self.feed.tokens_by_lane(), "save_failed": self.saver.has_failed()}
+    )
+    # All hosts save at the same steps, so they must all know of it.
+    self.failed = any(one["save_failed"] for one in told)
     means = interval.means()
     with jax.transfer_guard("allow"):
       # The optimiser does not count steps that were left out.
       rate = float(self._rate(step - 1 - self.watch.total))
     record = {
+      "steps": interval.steps,
       **{name: means.get(name) for name in _METRICS},
       "learning_rate": rate,
       "fill": interval.fill.both,
-      "tokens_seen": self.feed.tokens_given(),
+      "tokens_seen": self.feed.tokens_given(one["tokens"] for one in told),
       "seconds": interval.training_seconds,
       "seconds_per_step": interval.training_seconds / interval.steps,
       "skipped_steps": self.watch.total,
@@ -87,8 +93,6 @@ class Session:
       record |= breakdown.of_loss(interval.sums["loss_by_group"], self.feed.groups)
     self.log.train(step, record)
     self.progress.update(step, record)
-    # All hosts save at the same steps, so they must all know of it.
-    self.failed = any(hosts.everyone(self.saver.has_failed()))
 
   def compiled(self, step: int, seconds: float, tally: compilation.Tally) -> None:
     """Logs how long it took to the end of the first step, and what that compiled."""

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing import util
 
 import numpy as np
 import pytest
@@ -100,7 +101,16 @@ def test_a_restored_feed_goes_on_as_if_never_interrupted(after, features):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(num_workers):
-  _assert_equal(_take(_feed(num_workers=num_workers), 3), _take(_feed(), 3))
+  """Nor does Ctrl-C, which a terminal sends to them, too, and which is the training's to answer."""
+  others = _workers()
+  batches = _feed(num_workers=num_workers)
+  first = _take(batches, 1)
+  ours = _workers() - others
+  for worker in ours:
+    os.kill(worker, signal.SIGINT)
+  time.sleep(0.2)  # for them to end
+  assert len(ours & _workers()) == num_workers
+  _assert_equal(first + _take(batches, 2), _take(_feed(), 3))
 
 
 def test_another_seed_gives_other_batches():
@@ -211,7 +221,8 @@ def test_batches_and_state_do_not_depend_on_the_hosts(shares, lanes):
   _assert_equal(several.take(3), alone.take(3))
   (state,) = alone.each(feed.Feed.state)
   assert several.each(feed.Feed.state) == [state] * len(shares)
-  assert several.each(feed.Feed.tokens_given) == [state["counts"]["tokens"]] * len(shares)
+  by_lane = several.each(feed.Feed.tokens_by_lane)
+  assert {one.tokens_given(by_lane) for one in several.feeds} == {state["counts"]["tokens"]}
   for other in ("one host", "four"):
     resumed = _Hosts(SHARES[other], lanes=lanes, state=json.loads(json.dumps(state)))
     assert resumed.each(feed.Feed.state) == [state] * len(SHARES[other])
@@ -224,13 +235,16 @@ def test_batches_and_state_do_not_depend_on_the_hosts(shares, lanes):
 
 
 def test_a_host_makes_the_examples_of_its_lanes_alone(monkeypatch):
-  made = []
+  made, recipe = [], _feed()._recipe
   original = tokens.Examples._instruction
-  spy = lambda self, position, component: (
-    made.append(position) or original(self, position, component)
-  )
+
+  def spy(self, position, component):
+    if self.recipe is recipe:  # threads of other tests' feeds may still read ahead
+      made.append(position)
+    return original(self, position, component)
+
   monkeypatch.setattr(tokens.Examples, "_instruction", spy)
-  batches = feed.Feed(_feed()._recipe, batch_size=4, lanes=4, rows=[1, 2])
+  batches = feed.Feed(recipe, batch_size=4, lanes=4, rows=[1, 2])
   for drawn in _take(batches, 5):
     assert [{p % 4 for p in row} for row in drawn.examples] == [{1}, {2}]
   assert {position % 4 for position in made} == {1, 2}
@@ -293,20 +307,22 @@ class _Process:
     pass
 
 
-def _endless(first: int):
+def _stuck(first: int, until: threading.Event):
   yield first
-  threading.Event().wait()
+  until.wait()
 
 
 def test_a_dead_worker_is_noticed_though_grain_waits_for_it_for_ever(monkeypatch):
   monkeypatch.setattr(reader, "_PATIENCE", 0.1)
-  watched = reader._Watched(_endless(7), 1)
+  until = threading.Event()
+  watched = reader._Watched(_stuck(7, until), 1)
   assert next(watched) == 7
   monkeypatch.setattr(multiprocessing, "active_children", lambda: [_Process()])
   began = time.monotonic()
   with pytest.raises(reader._Died, match="killed"):
     next(watched)
   assert time.monotonic() - began < 5
+  until.set()
 
 
 def test_workers_that_die_again_and_again_end_the_run_with_a_sentence(monkeypatch, caplog):
@@ -323,6 +339,21 @@ def test_workers_that_die_again_and_again_end_the_run_with_a_sentence(monkeypatc
   assert [one.message.partition(";")[2] for one in caplog.records] == [
     " another one takes its place, and no example is lost"
   ] * 2
+
+
+def test_at_exit_workers_are_ended_before_grain_ends_them():
+  """Both at once collide: a good run would end with a traceback."""
+
+  def slow():
+    while True:
+      yield 7
+      time.sleep(0.01)
+
+  source = slow()
+  watched = reader._Watched(source, 1)
+  assert next(watched) == 7
+  util._run_finalizers(2)  # Grain's have priority 1
+  assert source.gi_frame is None  # closed
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_stands_on_its_own(tmp_path, to
 def test_a_whole_last_line_without_its_end_is_kept(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"kind": "train", "step": 1}\n{"kind": "train", "step": 2}')
-  assert runlog.truncate(path, 2) == 0
+  assert runlog.truncate(path, 2).dropped == 0
   train(tmp_path, 3, 3, restored=2)
   assert steps(tmp_path) == [1, 2, 3]
 
@@ -80,7 +80,7 @@ def test_a_whole_last_line_without_its_end_is_kept(tmp_path):
 def test_line_separators_inside_a_text_do_not_split_a_record(tmp_path):
   with runlog.RunLog(tmp_path, tensorboard=False) as log:
     log.event(1, "note", "one\u2028two\x85three\nfour")
-  assert runlog.truncate(tmp_path / "metrics.jsonl", 1) == 0
+  assert runlog.truncate(tmp_path / "metrics.jsonl", 1).dropped == 0
   lines = runlog.read_lines(tmp_path / "metrics.jsonl")
   assert lines.damaged == 0
   assert lines.records[1]["text"] == "one\u2028two\x85three\nfour"
@@ -88,9 +88,9 @@ def test_line_separators_inside_a_text_do_not_split_a_record(tmp_path):
 
 def test_truncating_a_missing_or_empty_file_does_nothing(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  assert runlog.truncate(path, 3) == 0
+  assert runlog.truncate(path, 3) == ([], 0)
   path.touch()
-  assert runlog.truncate(path, 3) == 0
+  assert runlog.truncate(path, 3) == ([], 0)
 
 
 def test_values_are_plain_json_and_not_finite_ones_are_null(tmp_path):

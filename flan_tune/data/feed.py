@@ -133,11 +133,16 @@ class Feed(Iterator[Batch]):
     """Of all hosts, each of which must call this."""
     return Counts.from_json(self.state()["counts"])
 
-  def tokens_given(self) -> int:
-    """Real tokens in the batches given out, of all hosts, each of which must call this."""
-    own = {str(number): lane.counts.tokens for number, lane in self._lanes.items()}
-    shares = functools.reduce(lambda a, b: a | b, self._everyone(own))
-    return self._before.tokens + sum(shares.values())
+  def tokens_by_lane(self) -> dict[str, int]:
+    """Real tokens in the batches given out here since this feed was made, as JSON."""
+    return {str(number): lane.counts.tokens for number, lane in self._lanes.items()}
+
+  def tokens_given(self, by_lane: Iterable[Mapping[str, int]]) -> int:
+    """Real tokens in all batches up to here, from the `tokens_by_lane` of all hosts."""
+    every: dict[str, int] = {}
+    for lanes in by_lane:  # hosts that need the same rows have the same lanes
+      every |= lanes
+    return self._before.tokens + sum(every.values())
 
   def state(self) -> dict[str, Any]:
     """JSON from which an equal feed continues with the batch after the last one returned.

@@ -7,13 +7,17 @@ another one died goes on as that one would have.
 """
 
 import collections
+import contextlib
 import logging
 import multiprocessing
+import os
 import queue
+import signal
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from multiprocessing import util
 from typing import Any
 
 import grain
@@ -81,7 +85,8 @@ class Reader(Iterator[tokens.Tokenised]):
     if not flags.FLAGS.is_parsed():  # Grain asks absl's flags, which only absl programs parse
       flags.FLAGS.mark_as_parsed()
     settings = grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=256)
-    return _Watched(iter(dataset.mp_prefetch(settings)), self._num_workers)
+    examples = dataset.mp_prefetch(settings, worker_init_fn=_serve)
+    return _Watched(iter(examples), self._num_workers)
 
   def _bury(self, death: _Died) -> None:
     told = f"a worker process of the feed (NUM_WORKERS = {self._num_workers}) has died ({death})"
@@ -92,6 +97,22 @@ class Reader(Iterator[tokens.Tokenised]):
         " start again, which goes on from the last checkpoint"
       ) from None
     _log.warning("%s; another one takes its place, and no example is lost", told)
+
+
+def _serve(worker: int, workers: int) -> None:
+  """Makes this process a worker: it ends with the one that started it, which answers Ctrl-C.
+
+  Grain's workers wait for a killed parent for ever, with their memory and its open files; and a
+  terminal sends Ctrl-C to them, too, who would end with tracebacks and be replaced.
+  """
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  if parent := multiprocessing.parent_process():
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(process: Any) -> None:
+  process.join()
+  os._exit(1)
 
 
 class _Workers:
@@ -160,13 +181,28 @@ class _Watched(Iterator[Any]):
 
 def _fetch(source: Any, found: queue.Queue, workers: _Workers, over: threading.Event) -> None:
   """Puts what `source` gives until `over`, and closes it."""
+  closed = threading.Event()
+  # Before Grain ends its workers as this process exits (priority 1): both at once would collide.
+  at_exit = util.Finalize(None, _have_closed, args=(over, closed), exitpriority=2)
+  try:
+    with contextlib.closing(source):
+      _pass_on(source, found, workers, over)
+  finally:
+    closed.set()
+    at_exit.cancel()
+
+
+def _have_closed(over: threading.Event, closed: threading.Event) -> None:
+  over.set()
+  closed.wait(_PATIENCE)
+
+
+def _pass_on(source: Any, found: queue.Queue, workers: _Workers, over: threading.Event) -> None:
   try:
     while not over.is_set():
       _put(found, ("element", next(source)), workers, over)
   except BaseException as error:
     _put(found, ("error", error), workers, over)
-  finally:
-    source.close()
 
 
 def _put(found: queue.Queue, item: Any, workers: _Workers, over: threading.Event) -> None:

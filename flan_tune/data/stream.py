@@ -72,7 +72,8 @@ class Stream:
       start = max(one for one in self._before if one < block)
       counts = self._before[start]
       for one in range(start, block):
-        counts = counts + np.bincount(self._block(one)[0], minlength=len(self.components))
+        shares = self._shares(self._words(one, 1))
+        counts = counts + np.bincount(shares, minlength=len(self.components))
       self._before[block] = counts
       # The first block's zeros stay: the way back to anywhere.
       for one in sorted(self._before)[1:-_KEPT_BLOCKS]:
@@ -94,12 +95,18 @@ class Stream:
 
   def _draw(self, block: int) -> np.ndarray:
     """Component of every position of a block, [BLOCK] int."""
-    # Philox is counter-based: its raw words are specified and do not change between releases.
-    words = np.random.Philox(key=[self._seed & 0xFFFFFFFF, block]).random_raw(BLOCK + 1)
+    words = self._words(block, BLOCK + 1)
+    return self._shares(words)[np.argsort(words[1:], kind="stable")]
+
+  def _shares(self, words: np.ndarray) -> np.ndarray:
+    """The components of a block in ascending order, [BLOCK] int; its first word decides them."""
     shift = (words[0] >> np.uint64(11)) * 2.0**-53
     marks = (np.arange(BLOCK) + shift) / BLOCK
-    chosen = np.searchsorted(self._edges, marks, side="right").clip(max=len(self._edges) - 1)
-    return chosen[np.argsort(words[1:], kind="stable")]
+    return np.searchsorted(self._edges, marks, side="right").clip(max=len(self._edges) - 1)
+
+  def _words(self, block: int, count: int) -> np.ndarray:
+    # Philox is counter-based: its raw words are specified and do not change between releases.
+    return np.random.Philox(key=[self._seed & 0xFFFFFFFF, block]).random_raw(count)
 
 
 def _key(seed: int, component: mixing.Component) -> int:

@@ -3,11 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-import multiprocessing
-import os
-import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain
 
@@ -152,7 +149,6 @@ class Examples(grain.transforms.Map):
   def __setstate__(self, state: dict) -> None:
     self.recipe = state["recipe"]
     self._last = ("", [])
-    _end_with_parent()
 
   @functools.cached_property
   def rendered(self) -> rendered.Rendered:
@@ -246,19 +242,3 @@ def _part(text: str, size: int, draws: Draws) -> str:
   start = draws.below(len(text) - size + 1)
   space = text.find(" ", start, start + _WORD) if start else -1
   return text[max(start, space + 1) : start + size]
-
-
-@functools.cache
-def _end_with_parent() -> None:
-  """Ends this worker when the process that started it is gone.
-
-  Grain's workers wait for a killed parent for ever, with their memory and its open files.
-  """
-  parent = multiprocessing.parent_process()
-  if parent is not None:
-    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(process: Any) -> None:
-  process.join()
-  os._exit(1)

@@ -22,7 +22,7 @@ Watch = Callable[[int, Sums, Any], bool]
 
 
 class Interval(NamedTuple):
-  """Sums over the steps between two lines of the log.
+  """Sums over the steps between two records.
 
   Attributes:
     steps: How many.
@@ -57,13 +57,14 @@ class Interval(NamedTuple):
 
 
 class Recorder:
-  """Sums metrics, has them watched, and writes a record every `period` steps.
+  """Sums metrics, has them watched, and writes a record every `period` steps, or earlier.
 
   It reads the metrics of a step while the next one runs, so that the device never waits for the
-  host; `flush` reads what is left, which saving and the end do first.
+  host; `close` reads what is left.  Evaluating and saving do this first, so that what is saved has
+  been watched and stands in a record, and a resumed run has the records of an uninterrupted one.
 
   Args:
-    period: Steps between records.
+    period: Steps between records, at most.
     write: Called with (step, Interval).
     watch: Sees each step's metrics once, in order, and may raise; where it says False, they enter
       no mean.  By default all do.
@@ -91,14 +92,12 @@ class Recorder:
 
   def __call__(self, step: int, state: step_lib.TrainState, metrics: Metrics, batch: Any) -> None:
     """Takes in the metrics of `step`, looking at those of the step before."""
-    self.flush()
+    self._read()
     self._waiting = (step, metrics, batch)
     if step % self._period == 0:
-      self.flush()
-      self.write(step)
+      self.close(step)
 
-  def flush(self) -> None:
-    """Reads the metrics that wait; what `watch` raises passes through."""
+  def _read(self) -> None:
     if self._waiting is None:
       return
     (step, metrics, batch), self._waiting = self._waiting, None
@@ -115,8 +114,9 @@ class Recorder:
         # In float64: a float32 sum of a million tokens stops growing by ones.
         self._sums[name] = (before[0] + _wide(total), before[1] + _wide(count))
 
-  def write(self, step: int) -> None:
-    """Writes what was summed since the last record, if anything."""
+  def close(self, step: int) -> None:
+    """Writes what was summed since the last record, if anything; what `watch` raises passes."""
+    self._read()
     if self._steps:
       interval = Interval(
         self._steps,
@@ -171,10 +171,10 @@ class Every:
   def __call__(
     self, step: int, state: step_lib.TrainState, metrics: Mapping[str, Any], batch: Any
   ) -> bool | None:
-    """Acts on a state whose metrics have been watched."""
+    """Acts on a state whose metrics have been watched and recorded."""
     if not self.period:
       return None
-    self.recorder.flush()
+    self.recorder.close(step)
     with self.recorder.clock.spending(self.kind), jax.transfer_guard("allow"):
       return self.act(step, state)
 

@@ -82,7 +82,7 @@ class StopOnSignal:
     """Saves and stops, if asked to."""
     if not self._due:
       return
-    self._recorder.flush()
+    self._recorder.close(step)
     with self._recorder.clock.spending("save"), jax.transfer_guard("allow"):
       self._save(step, state)
     raise Stopped(step)

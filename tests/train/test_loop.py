@@ -69,21 +69,13 @@ def test_loss_falls():
   assert np.mean(longer[-5:]) < 0.75 * longer[0]
 
 
-@pytest.mark.parametrize(
-  "mesh",
-  [
-    "data=2,fsdp=2,model=2",
-    pytest.param("data=8", marks=pytest.mark.slow),
-    pytest.param("fsdp=4,model=-1", marks=pytest.mark.slow),
-  ],
-)
-def test_eight_devices_give_the_run_of_one(mesh, losses):
-  """Losses with dropout, to rounding.
+def test_eight_devices_give_the_run_of_one(losses):
+  """Losses with dropout, to rounding; on every mesh: test_mesh_losses.py.
 
   Parameters are not compared: Adafactor moves an entry by a full step whatever the size of its
   gradient, so an entry whose gradient is only rounding noise may go either way.
   """
-  sharded_losses, sharded = _fit(mesh, devices=8)
+  sharded_losses, sharded = _fit("data=2,fsdp=2,model=2", devices=8)
   np.testing.assert_allclose(sharded_losses, losses, rtol=1e-5)
   assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(sharded.params))
 
@@ -107,17 +99,17 @@ def test_a_period_of_zero_means_never():
   _fit(num_steps=2, hooks=(never,))
 
 
-def test_a_signal_saves_after_the_step_and_stops():
-  saved = []
-  recording = recorder.Recorder(1, lambda *_: None)
+def test_a_signal_records_and_saves_after_the_step_and_stops():
+  done = []
+  recording = recorder.Recorder(9, lambda number, one: done.append(("record", number, one.steps)))
   before = signal.getsignal(signal.SIGTERM)
   with (
-    stopping.StopOnSignal(lambda number, state: saved.append(number), recording) as stop,
+    stopping.StopOnSignal(lambda number, _: done.append(("save", number)), recording) as stop,
     pytest.raises(stopping.Stopped),
   ):
-    kill = recorder.Every(2, lambda *_: os.kill(os.getpid(), signal.SIGTERM), recording)
-    _fit(num_steps=9, hooks=(kill, stop))
-  assert saved == [2]
+    kill = recorder.Every(2, lambda *_: os.kill(os.getpid(), signal.SIGTERM), _recorder())
+    _fit(num_steps=9, hooks=(recording, kill, stop))
+  assert done == [("record", 2, 2), ("save", 2)]
   assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -99,7 +99,7 @@ def test_what_the_watch_raises_ends_the_loop_with_the_record_unwritten(written):
   recording = recorder.Recorder(2, lambda step, one: written.append(one), watch=watch)
   recording(1, None, {"loss": (np.float32(1), np.float32(1))}, batch(3))
   with pytest.raises(ValueError, match="step 1"):
-    recording.flush()
+    recording.close(1)
   assert not written
 
 
@@ -128,6 +128,23 @@ def test_an_interval_knows_its_time_by_kind(recording, written, now):
   assert written[0].training_seconds == 5
   now.sleep(1)
   assert recording.clock.take() == {"data": 0, "step": 1, "eval": 0, "save": 0}
+
+
+def test_every_step_stands_in_one_record_that_a_checkpoint_does_not_cut(now):
+  """So a run that goes on from step 3 writes the rest of the same records."""
+
+  def records(first: int) -> list[tuple[int, int]]:
+    found = []
+    recording = recorder.Recorder(4, lambda step, one: found.append((step, one.steps)))
+    save = recorder.Every(3, lambda *_: None, recording, "save")
+    for step in range(first, 8):
+      recording(step, None, {"loss": (np.float32(1), np.float32(1))}, batch(3))
+      if save.due(step) or step == 7:
+        save(step, None, {}, None)
+    return found
+
+  assert records(1) == [(3, 3), (4, 1), (6, 2), (7, 1)]
+  assert records(4) == records(1)[1:]
 
 
 def test_a_save_within_an_evaluation_is_a_save(now):
