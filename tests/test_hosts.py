@@ -2,16 +2,16 @@
 
 import concurrent.futures
 import contextlib
-import json
 import queue
 import random
 import socket
+import threading
 import time
 
 import pytest
 
 from flan_tune import errors, hosts
-from flan_tune.hosts import place
+from flan_tune.hosts import place, wire
 from flan_tune.hosts.channel import Channel
 
 _CLUSTER = {
@@ -113,10 +113,67 @@ def test_a_host_that_says_nothing_is_taken_for_dead_after_a_time(runs):
     first = pool.submit(run.channel, 0)
     while mute.connect_ex(("127.0.0.1", run.port)):
       time.sleep(0.01)
-    mute.sendall(json.dumps({"hello": 1, "processes": 2, "name": "mute"}).encode() + b"\n")
+    mute.sendall(wire.line({"hello": 1, "processes": 2, "name": "mute"}))
     first.result()
     text, _ = run.told(0)
   assert text == "host mute (process 1 of 2) is gone: no sign of life for 0.6 seconds"
+
+
+@contextlib.contextmanager
+def _first_says(run, *messages: dict):
+  """A first process that reads nothing; yields the channel of the second."""
+  with (
+    socket.create_server(("127.0.0.1", run.port)) as server,
+    concurrent.futures.ThreadPoolExecutor(1) as pool,
+  ):
+    second = pool.submit(run.channel, 1)
+    connection, _ = server.accept()
+    with connection:
+      connection.sendall(b"".join(map(wire.line, messages)))
+      yield second.result()
+
+
+def test_silence_is_noticed_behind_a_value_that_nobody_takes(runs):
+  run = runs(2, silence=0.6)
+  with _first_says(run, {"welcome": ["mute", "here"]}) as second:
+    threading.Thread(target=second.everyone, args=("x" * (1 << 25),), daemon=True).start()
+    text, _ = run.told(1)
+  assert text == "host mute (process 0 of 2) is gone: no sign of life for 0.6 seconds"
+
+
+def test_a_death_right_after_the_welcome_is_told(runs):
+  run = runs(2)
+  with _first_says(
+    run, {"welcome": ["a", "b"]}, {"ended": 0, "name": "a", "sentence": "no disk", "code": 2}
+  ):
+    assert run.told(1) == ("host a (process 0 of 2) has stopped: no disk", 2)
+
+
+def test_what_cannot_be_sent_raises_where_it_was_said(runs):
+  """And is no round in which the others wait for ever."""
+  (alone,) = runs(1).all()
+  with pytest.raises(TypeError, match="not JSON serializable"):
+    alone.everyone({1, 2})
+
+
+@pytest.mark.parametrize(
+  ("find", "where"),
+  [
+    (lambda: 7, "from step 7"),
+    (lambda: None, "from its beginning"),
+    (lambda: 1 // 0, "from its last checkpoint"),
+    (None, "from its last checkpoint"),  # a death before anybody could say
+  ],
+)
+def test_the_end_says_from_where_a_run_goes_on_if_it_knows(find, where, monkeypatch):
+  told = []
+  monkeypatch.setattr(hosts, "_exit", lambda *said: told.append(said))
+  monkeypatch.setattr(hosts, "_this", hosts._Process())
+  if find:
+    hosts.resumes_from(find)
+  hosts._end("host a is gone", None)
+  ((sentence, code),) = told
+  assert f"the same command goes on {where}, on as many" in sentence and code == hosts.GONE
 
 
 def test_a_fault_of_one_reaches_the_others_with_its_sentence(runs):
@@ -183,6 +240,15 @@ def test_who_does_not_come_is_told_in_time(runs):
     run.channel(1)
   with pytest.raises(errors.UserError, match="--processes 2: not all have come .* 0.3 seconds"):
     run.channel(0)
+  with socket.create_server(("127.0.0.1", run.port), backlog=0) as full:
+    fill = [socket.socket() for _ in range(4)]
+    for one in fill:
+      one.setblocking(False)
+      one.connect_ex(full.getsockname())
+    with pytest.raises(errors.UserError, match=r"not reached within 0.3 seconds \(no answer\)"):
+      run.channel(1)
+    for one in fill:
+      one.close()
   with socket.socket() as other:
     other.bind(("", 0))
     other.listen()

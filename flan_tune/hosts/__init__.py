@@ -39,12 +39,16 @@ class Agreed(Exception):
   """An early end in good order, which all processes come to alike."""
 
 
+def _unsaid() -> int | None:
+  raise LookupError("nobody has said how to find it")
+
+
 @dataclasses.dataclass
 class _Process:
   """This process among others; `channel` is None while it is alone."""
 
   channel: Channel | None = None
-  resumes: Callable[[], int | None] = lambda: None
+  resumes: Callable[[], int | None] = _unsaid
   silence: float = 0.0
 
 
@@ -220,14 +224,18 @@ def _end(sentence: str, code: int | None) -> None:
   """Ends this process because of another one; called in a thread."""
   if code is not None:
     _exit(sentence, code)
-  found: list[int | None] = []
-  asking = threading.Thread(target=lambda: found.append(_this.resumes()), daemon=True)
+  where = ["from its last checkpoint"]
+
+  def ask() -> None:
+    with contextlib.suppress(Exception):
+      step = _this.resumes()
+      where[0] = "from its beginning" if step is None else f"from step {step}"
+
+  asking = threading.Thread(target=ask, daemon=True)
   asking.start()
   asking.join(5.0)  # of a disk that hangs, too
-  step = found[0] if found else None
-  where = "from its beginning" if step is None else f"from step {step}"
   _exit(
-    f"{sentence}; training stops, and the same command goes on {where}, on as many hosts as you"
+    f"{sentence}; training stops, and the same command goes on {where[0]}, on as many hosts as you"
     " like",
     GONE,
   )

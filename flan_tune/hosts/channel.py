@@ -62,8 +62,6 @@ class Channel:
     self._loop = asyncio.new_event_loop()
     self._thread = threading.Thread(target=self._loop.run_forever, name="hosts", daemon=True)
     self._thread.start()
-    # JAX's coordination service listens here; others come to it through the hub and the relay.
-    self.jax_address = f"127.0.0.1:{_free_port()}"
     try:
       self._join()
     except BaseException:
@@ -112,19 +110,25 @@ class Channel:
 
   def _join(self) -> None:
     place = self.place
-    if place.process == 0:
-      jax_port = int(self.jax_address.rpartition(":")[2])
+    if place.process:
+      # JAX's coordination service listens beside process 0; this relay and the hub lead there.
+      server = self._wait(asyncio.start_server(self._relay, "127.0.0.1", 0))
+      jax_port = server.sockets[0].getsockname()[1]
+    else:
+      jax_port = _free_port()
       gathering = hub.Hub(place.processes, silence=self._silence, jax_port=jax_port)
       try:
-        self._servers.append(self._wait(gathering.serve("", place.port)))
+        server = self._wait(gathering.serve("", place.port))
       except OSError as error:
         raise errors.UserError(
           f"--coordinator {place.host}:{place.port}: process 0 cannot listen there"
           f" ({error.strerror}); choose another port"
         ) from None
+    self._servers.append(server)
+    self.jax_address = f"127.0.0.1:{jax_port}"
     self._wait(self._open(time.monotonic() + self._arrival))
     try:
-      self.names = self._welcome.result(self._arrival)
+      self._welcome.result(self._arrival)
     except TimeoutError:
       raise errors.UserError(
         f"--processes {place.processes}: not all have come to {place.host}:{place.port} within"
@@ -142,14 +146,11 @@ class Channel:
         if time.monotonic() > deadline:
           raise errors.UserError(
             f"--coordinator {host}:{self.place.port}: not reached within {self._arrival:g}"
-            f" seconds ({error or 'no answer'}); is process 0 running there?"
+            f" seconds ({str(error) or 'no answer'}); is process 0 running there?"
           ) from None
         await asyncio.sleep(0.2)
     hello = {"hello": self.place.process, "processes": self.place.processes}
-    await wire.send(self._writer, hello | {"name": socket.gethostname()})
-    if self.place.process:
-      port = int(self.jax_address.rpartition(":")[2])
-      self._servers.append(await asyncio.start_server(self._relay, "127.0.0.1", port))
+    self._writer.write(wire.line(hello | {"name": socket.gethostname()}))
     self._tasks = [asyncio.ensure_future(self._listen(reader)), asyncio.ensure_future(self._beat())]
 
   async def _hang_up(self) -> None:
@@ -174,7 +175,8 @@ class Channel:
   def _take(self, message: dict[str, Any]) -> None:
     match message:
       case {"welcome": names}:
-        self._welcome.set_result(names)
+        self.names = names
+        self._welcome.set_result(None)
       case {"refused": sentence}:
         self._leaving = True
         self._welcome.set_exception(errors.UserError(sentence))
@@ -212,13 +214,13 @@ class Channel:
   async def _beat(self) -> None:
     while True:
       await asyncio.sleep(self._silence / wire.BEATS)
-      await wire.send(self._writer, {"beat": True})
+      self._writer.write(wire.line({"beat": True}))
       self._quiet += 1
       if self._quiet > wire.BEATS:
         self._hub_lost(f"no sign of life for {self._silence:g} seconds")
 
   def _send(self, message: dict[str, Any]) -> None:
-    asyncio.run_coroutine_threadsafe(wire.send(self._writer, message), self._loop)
+    self._loop.call_soon_threadsafe(self._writer.write, wire.line(message))
 
   def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -42,7 +42,6 @@ class Hub:
     self._values: dict[int, dict[int, Any]] = {}
     self._begun: dict[int, int] = {}
     self._asked = False
-    self._tasks: set[asyncio.Task] = set()
 
   async def serve(self, host: str, port: int) -> asyncio.Server:
     """Begins to listen.
@@ -51,13 +50,8 @@ class Hub:
       OSError: It cannot, there.
     """
     server = await asyncio.start_server(self._accept, host, port, limit=wire.LINE)
-    self._keep(self._beat())
+    self._beating = asyncio.ensure_future(self._beat())  # the loop itself holds tasks weakly
     return server
-
-  def _keep(self, work: Any) -> None:
-    task = asyncio.ensure_future(work)
-    self._tasks.add(task)  # the loop itself holds tasks weakly
-    task.add_done_callback(self._tasks.discard)
 
   async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.closing(writer):
@@ -71,13 +65,13 @@ class Hub:
     message = await wire.receive(reader, begun=b"{")
     refused = self._refused(message) if message else "no greeting"
     if message is None or refused:
-      await wire.send(writer, {"refused": refused})
+      writer.write(wire.line({"refused": refused}))
       return
     process = message["hello"]
     self._members[process] = _Member(message["name"], writer)
     if len(self._members) == self._processes:
       names = [self._members[k].name for k in range(self._processes)]
-      await self._tell({"welcome": names})
+      self._tell({"welcome": names})
     await self._attend(process, reader)
 
   def _refused(self, hello: dict[str, Any]) -> str | None:
@@ -99,55 +93,57 @@ class Hub:
     member = self._members[process]
     while (message := await wire.receive(reader)) is not None:
       member.quiet = 0
-      await self._take(process, message)
+      self._take(process, message)
     member.gone = True
-    await self._lose(process, "its connection was closed")
+    self._lose(process, "its connection was closed")
 
-  async def _lose(self, process: int, why: str) -> None:
+  def _lose(self, process: int, why: str) -> None:
     member = self._members[process]
     if not member.leaving:
       member.leaving = True
-      await self._tell({"dead": process, "name": member.name, "why": why}, but=process)
+      self._tell({"dead": process, "name": member.name, "why": why}, but=process)
 
-  async def _take(self, process: int, message: dict[str, Any]) -> None:
+  def _take(self, process: int, message: dict[str, Any]) -> None:
     match message:
       case {"value": number, "of": value}:
         found = self._values.setdefault(number, {})
         found[process] = value
         if len(found) == self._processes:
           del self._values[number]
-          await self._tell({"values": number, "of": [found[k] for k in range(self._processes)]})
+          self._tell({"values": number, "of": [found[k] for k in range(self._processes)]})
       case {"stop": _} if not self._asked:
         self._asked = True
-        await self._tell({"ask": True})
+        self._tell({"ask": True})
       case {"begun": step}:
         self._begun[process] = step
         if len(self._begun) == self._processes:
-          await self._tell({"decided": max(self._begun.values())})
+          self._tell({"decided": max(self._begun.values())})
       case {"fault": sentence, "code": code}:
         member = self._members[process]
         member.leaving = True
         told = {"ended": process, "name": member.name, "sentence": sentence, "code": code}
-        await self._tell(told, but=process)
-        await wire.send(member.writer, {"noted": True})
+        self._tell(told, but=process)
+        member.writer.write(wire.line({"noted": True}))
       case {"bye": _}:
         self._members[process].leaving = True
         # The hub goes with the first process, so that one is the last to leave.
         if all(one.leaving for one in self._members.values()):
-          await self._tell({"noted": True})
+          self._tell({"noted": True})
         elif process:
-          await wire.send(self._members[process].writer, {"noted": True})
+          self._members[process].writer.write(wire.line({"noted": True}))
 
-  async def _tell(self, message: dict[str, Any], *, but: int | None = None) -> None:
-    others = [one for k, one in self._members.items() if k != but and not one.gone]
-    await asyncio.gather(*(wire.send(one.writer, message) for one in others))
+  def _tell(self, message: dict[str, Any], *, but: int | None = None) -> None:
+    line = wire.line(message)
+    for process, one in self._members.items():
+      if process != but and not one.gone:
+        one.writer.write(line)
 
   async def _beat(self) -> None:
     while True:
       await asyncio.sleep(self._silence / wire.BEATS)
-      self._keep(self._tell({"beat": True}))
+      self._tell({"beat": True})
       for process, member in list(self._members.items()):
         # Beats are counted, not seconds: while this process is held up itself, none come in.
         member.quiet += 1
         if member.quiet > wire.BEATS:
-          self._keep(self._lose(process, f"no sign of life for {self._silence:g} seconds"))
+          self._lose(process, f"no sign of life for {self._silence:g} seconds")

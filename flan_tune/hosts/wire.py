@@ -10,11 +10,13 @@ BEATS = 6  # signs of life in the time after which silence means death
 _CHUNK = 1 << 16
 
 
-async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
-  """Sends a message; one that cannot be sent is dropped, for reading tells what is wrong."""
-  with contextlib.suppress(OSError):
-    writer.write(json.dumps(message).encode() + b"\n")
-    await writer.drain()
+def line(message: dict[str, Any]) -> bytes:
+  """A message as it is sent.
+
+  Nobody waits until it has been taken: a host without power takes nothing, and what waits for it
+  would not notice that it is silent.  That something cannot be sent is told by reading.
+  """
+  return json.dumps(message).encode() + b"\n"
 
 
 async def receive(reader: asyncio.StreamReader, *, begun: bytes = b"") -> dict[str, Any] | None:
@@ -24,8 +26,8 @@ async def receive(reader: asyncio.StreamReader, *, begun: bytes = b"") -> dict[s
     begun: What was read of it already.
   """
   try:
-    line = begun + await reader.readline()
-    return json.loads(line) if line.endswith(b"\n") else None
+    told = begun + await reader.readline()
+    return json.loads(told) if told.endswith(b"\n") else None
   except (OSError, ValueError):
     return None
 
