@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Mapping
 
 STEPS = 16
-_T5 = {
+T5 = {
   "TASK_FEATURE_LENGTHS": "{'inputs': 96, 'targets': 32}",
   "EMB_DIM": 16,
   "MLP_DIM": 16,
@@ -47,23 +47,23 @@ _T5 = {
   "EVAL_PERIOD": 0,
   "FINAL_EXAMPLES": 0,
 }
-_PALM = {name: value for name, value in _T5.items() if "CODER" not in name} | {"NUM_LAYERS": 1}
+_PALM = {name: value for name, value in T5.items() if "CODER" not in name} | {"NUM_LAYERS": 1}
 # Name -> experiment and settings.
 RUNS: Mapping[str, tuple[str, Mapping[str, object]]] = {
-  "t5": ("quickstart", _T5),
-  "t5, waiting for its files": ("quickstart", _T5 | {"ASYNC_CHECKPOINTS": False}),
-  "t5, microbatches, scanned": ("quickstart", _T5 | {"MICROBATCHES": 2, "SCAN_LAYERS": True}),
+  "t5": ("quickstart", T5),
+  "t5, waiting for its files": ("quickstart", T5 | {"ASYNC_CHECKPOINTS": False}),
+  "t5, microbatches, scanned": ("quickstart", T5 | {"MICROBATCHES": 2, "SCAN_LAYERS": True}),
   "t5, evaluated": (
     "quickstart",
-    _T5 | {"EVAL_PERIOD": 4, "EVAL_BATCH_SIZE": 2, "MAX_DECODE_TOKENS": 2},
+    T5 | {"EVAL_PERIOD": 4, "EVAL_BATCH_SIZE": 2, "MAX_DECODE_TOKENS": 2},
   ),
   "t5, adapters": (
     "quickstart",
-    _T5 | {"LORA_RANK": 2, "TRAINABLE": ".*lora.*", "DATA_LANES": 2, "KEEP_EVERY": 4},
+    T5 | {"LORA_RANK": 2, "TRAINABLE": ".*lora.*", "DATA_LANES": 2, "KEEP_EVERY": 4},
   ),
   "palm": ("quickstart_palm", _PALM),
 }
-_LIMIT_SECONDS = 300  # for one process, killed or not
+_LIMIT_SECONDS = 300  # for one process, killed or not; without those of a machine that is paused
 
 
 @dataclasses.dataclass
@@ -116,7 +116,10 @@ class Runner:
   def finish(self, folder: pathlib.Path) -> str | None:
     """Runs to the end; returns what went wrong."""
     process = self.start(folder)
-    process.join(_LIMIT_SECONDS)
+    for _ in range(_LIMIT_SECONDS):
+      process.join(1)  # a pause, of whatever length, ends only one of them
+      if process.exitcode is not None:
+        break
     if process.exitcode == 0:
       return None
     if process.is_alive():
@@ -153,20 +156,23 @@ def ending(folder: pathlib.Path) -> dict[str, object]:
 
 def moment(draws: random.Random, folder: pathlib.Path, life: float) -> Callable[[float], bool]:
   """When to kill: a function of the seconds since the start, asked again and again."""
+  metrics, checkpoints = folder / "metrics.jsonl", folder / "checkpoints"
+  # What a process killed before has logged, and the saves it has left, are no sign of this one.
+  logged = metrics.read_text().count('"kind": "train"') if metrics.exists() else 0
+  left = set(os.listdir(checkpoints)) if checkpoints.is_dir() else set()
   kind = draws.choice(("life", "life", "step", "save"))
-  if kind == "life":
+  if kind == "life" or logged == STEPS:
     at = draws.uniform(0, life)
     return lambda seconds: seconds >= at
-  step, pause = draws.randint(1, STEPS), draws.uniform(0, 0.03)
-  metrics, checkpoints = folder / "metrics.jsonl", folder / "checkpoints"
+  step, pause = min(logged + draws.randint(1, STEPS // 4), STEPS), draws.uniform(0, 0.03)
   seen: list[float] = []
 
   def now(seconds: float) -> bool:
     if not seen and kind == "step":
-      logged = metrics.exists() and f'"kind": "train", "step": {step},' in metrics.read_text()
-      seen.extend([seconds] if logged else [])
+      found = metrics.exists() and f'"kind": "train", "step": {step},' in metrics.read_text()
+      seen.extend([seconds] if found else [])
     elif not seen and checkpoints.is_dir():
-      names = os.listdir(checkpoints)
+      names = set(os.listdir(checkpoints)) - left
       begun = any(name.startswith(f"checkpoint_{step + step % 2}.tmp-") for name in names)
       seen.extend([seconds] if begun else [])
     return bool(seen) and seconds >= seen[0] + pause
@@ -180,7 +186,9 @@ def killed(
   """Whether a process was killed at that moment; False if it ended before."""
   process = runner.start(folder)
   began = time.monotonic()
-  while process.is_alive() and not now(time.monotonic() - began):
+  while process.is_alive() and not now(seconds := time.monotonic() - began):
+    if seconds > _LIMIT_SECONDS:
+      break  # it hangs, or the machine was paused: how the run ends will tell
     time.sleep(0.002)
   checkpoints = folder / "checkpoints"
   names = os.listdir(checkpoints) if checkpoints.is_dir() else []

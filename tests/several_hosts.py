@@ -4,8 +4,10 @@
 """
 
 import atexit
+import json
 import os
 import pathlib
+import runpy
 import shutil
 import signal
 import socket
@@ -20,24 +22,12 @@ import numpy as np
 from flan_tune.checkpoint import orbax_io
 
 STEPS = 12
-SETTINGS = {
-  "TASK_FEATURE_LENGTHS": "{'inputs': 96, 'targets': 32}",
-  "EMB_DIM": 16,
-  "MLP_DIM": 16,
-  "NUM_HEADS": 2,
-  "HEAD_DIM": 8,
-  "NUM_ENCODER_LAYERS": 1,
-  "NUM_DECODER_LAYERS": 1,
-  "BATCH_SIZE": 4,
+_SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "kill_campaign.py"
+SETTINGS = runpy.run_path(str(_SCRIPT))["T5"] | {
   "DATA_LANES": 4,
-  "DROPOUT_RATE": 0.1,
-  "LOOKAHEAD": 32,
   "TRAIN_STEPS": STEPS,
   "CHECKPOINT_PERIOD": 4,
   "KEEP_CHECKPOINTS": 10,
-  "LOG_PERIOD": 1,
-  "EVAL_PERIOD": 0,
-  "FINAL_EXAMPLES": 0,
   "COMPILATION_CACHE": False,  # one for all runs instead
 }
 _COMPILED = tempfile.mkdtemp(prefix="flan_tune_several_hosts_")
@@ -52,6 +42,7 @@ def environment() -> dict[str, str]:
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": _COMPILED,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "XDG_CACHE_HOME": _COMPILED,
     "FLAN_TUNE_ARRIVAL_SECONDS": "120",
   }
 
@@ -61,6 +52,13 @@ def free_address() -> str:
   with socket.socket() as one:
     one.bind(("127.0.0.1", 0))
     return f"127.0.0.1:{one.getsockname()[1]}"
+
+
+def arguments(folder: pathlib.Path, settings: Mapping[str, object] = {}) -> list[str]:
+  """Of `flan-tune`; `settings` overrule SETTINGS."""
+  given = SETTINGS | dict(settings) | {"MODEL_DIR": repr(str(folder))}
+  bindings = [f"--gin.{name}={value}" for name, value in given.items()]
+  return ["train", "--gin_file=experiments/quickstart.gin", *bindings]
 
 
 class Run:
@@ -74,10 +72,7 @@ class Run:
 
   def __init__(self, folder: pathlib.Path, count: int, settings: Mapping[str, object] = {}):
     self.folder = folder
-    given = SETTINGS | dict(settings) | {"MODEL_DIR": repr(str(folder))}
-    command = [sys.executable, "-m", "flan_tune.cli", "train"]
-    command += ["--gin_file=experiments/quickstart.gin"]
-    command += [f"--gin.{name}={value}" for name, value in given.items()]
+    command = [sys.executable, "-m", "flan_tune.cli", *arguments(folder, settings)]
     address = free_address()
     self.processes = []
     for number in range(count):
@@ -134,10 +129,12 @@ def kill_one(folder: pathlib.Path, count: int, *, victim: int, step: int) -> dic
   return ended
 
 
-def complete(folder: pathlib.Path, count: int, settings: Mapping[str, object] = {}) -> None:
-  """Runs to the end."""
-  for code, output in Run(folder, count, settings).end():
+def complete(folder: pathlib.Path, count: int, settings: Mapping[str, object] = {}) -> str:
+  """Runs to the end; returns what the first process says."""
+  ended = Run(folder, count, settings).end()
+  for code, output in ended:
     assert code == 0, output
+  return ended[0][1]
 
 
 def arrays(folder: pathlib.Path, step: int = STEPS) -> dict[str, np.ndarray]:
@@ -148,6 +145,12 @@ def arrays(folder: pathlib.Path, step: int = STEPS) -> dict[str, np.ndarray]:
 def data_order(folder: pathlib.Path, step: int = STEPS) -> dict:
   """Where the data stand at a checkpoint."""
   return orbax_io.read_documents(folder, step=step)["data"]
+
+
+def logged(folder: pathlib.Path, kind: str) -> list[dict]:
+  """The lines of one kind in the log."""
+  lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+  return [one for one in lines if one["kind"] == kind]
 
 
 def difference(ours: pathlib.Path, theirs: pathlib.Path) -> float:

@@ -1,86 +1,46 @@
 """A killed run goes on exactly where its last checkpoint left it: real processes, real signals."""
 
-import json
-import os
+import io
 import pathlib
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from flan_tune import assembly
+from flan_tune import assembly, cli
 from flan_tune.checkpoint import orbax_io
 from flan_tune.train import recorder, stopping
+from tests import several_hosts
 
-STEPS = 12
-_TINY = {
-  "TASK_FEATURE_LENGTHS": "{'inputs': 96, 'targets': 32}",
-  "EMB_DIM": 16,
-  "MLP_DIM": 16,
-  "NUM_HEADS": 2,
-  "HEAD_DIM": 8,
-  "NUM_ENCODER_LAYERS": 1,
-  "NUM_DECODER_LAYERS": 1,
-  "BATCH_SIZE": 4,
-  "DROPOUT_RATE": 0.1,
-  "LOOKAHEAD": 32,
-  "TRAIN_STEPS": STEPS,
-  "CHECKPOINT_PERIOD": 4,
-  "KEEP_CHECKPOINTS": 10,
-  "LOG_PERIOD": 1,
-  "EVAL_PERIOD": 0,
-  "FINAL_EXAMPLES": 0,
-}
+STEPS = several_hosts.STEPS
+_EVALUATED = {"EVAL_MIXTURE": "playground_opinion", "EVAL_BATCH_SIZE": 2, "MAX_DECODE_TOKENS": 2}
 
 
-def _start(folder: pathlib.Path, environment, **settings) -> subprocess.Popen:
-  bindings = [f"--gin.{name}={value}" for name, value in (_TINY | settings).items()]
-  command = [sys.executable, "-m", "flan_tune.cli", "train"]
-  command += ["--gin_file=experiments/quickstart.gin", f"--gin.MODEL_DIR={folder}", *bindings]
-  return subprocess.Popen(
-    command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
-
-
-def _run(folder: pathlib.Path, environment, **settings) -> str:
-  process = _start(folder, environment, **settings)
-  output, _ = process.communicate(timeout=300)
-  assert process.returncode == 0, output
-  return output
-
-
-def _stop_when(process: subprocess.Popen, found, number: signal.Signals) -> int:
-  """Sends the signal as soon as `found()`; returns the exit code."""
-  deadline = time.monotonic() + 240
-  while not found() and process.poll() is None and time.monotonic() < deadline:
-    time.sleep(0.005)
-  assert process.poll() is None, process.communicate()[0]
-  process.send_signal(number)
-  process.communicate(timeout=120)
-  return process.returncode
-
-
-def _arrays(folder: pathlib.Path, step: int = STEPS) -> dict[str, np.ndarray]:
-  """Every array of a checkpoint: parameters and optimiser state."""
-  return orbax_io.read_arrays(folder / "checkpoints", step=step)
+def _stop_when_logged(
+  folder: pathlib.Path, step: int, number: signal.Signals, **settings: object
+) -> int:
+  """Starts, and sends the signal as soon as a step is in the log; returns the exit code."""
+  run = several_hosts.Run(folder, 1, settings)
+  run.wait_for(lambda: run.logged(step))
+  run.processes[0].send_signal(number)
+  # Returns only when the feed's workers have let go of the pipe: none outlives its parent.
+  ((code, _),) = run.end()
+  return code
 
 
 def _assert_same_end(ours: pathlib.Path, theirs: pathlib.Path) -> None:
-  left, right = _arrays(ours), _arrays(theirs)
+  left, right = map(several_hosts.arrays, (ours, theirs))
   assert left.keys() == right.keys()
   for name, array in left.items():
     assert array.tobytes() == right[name].tobytes(), name
-  orders = [orbax_io.read_documents(one, step=STEPS)["data"] for one in (ours, theirs)]
-  assert orders[0] == orders[1]
+  assert several_hosts.data_order(ours) == several_hosts.data_order(theirs)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, users_environment) -> pathlib.Path:
+def uninterrupted(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-  _run(folder, users_environment)
+  several_hosts.complete(folder, 1)
   return folder
 
 
@@ -106,89 +66,67 @@ def test_a_signal_during_the_last_save_stops_the_run_when_the_save_is_whole():
       stop.settle(STEPS)
 
 
+def test_a_run_whose_output_nobody_reads_does_not_end_as_if_it_were_done(monkeypatch):
+  class Told(io.StringIO):
+    def close(self):
+      pass
+
+  def train(*_):
+    raise BrokenPipeError
+
+  monkeypatch.setattr(sys, "stderr", told := Told())
+  monkeypatch.setattr(cli, "_train", train)
+  assert cli.main(["train"]) == 141
+  assert "training stops; the same command goes on" in told.getvalue()
+
+
 # In one process, without a kill: tests/test_families_run.py.
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [5, 9])
-def test_kill_and_start_again_ends_byte_equal(moment, uninterrupted, tmp_path, users_environment):
+def test_a_run_killed_twice_ends_byte_equal_with_other_workers_each_time(uninterrupted, tmp_path):
   """Parameters, optimiser state and data order; the log has every step once."""
-  folder = tmp_path / "run"
-
-  def logged() -> bool:
-    metrics = folder / "metrics.jsonl"
-    return metrics.exists() and f'"step": {moment},' in metrics.read_text()
-
-  # Waiting for its files, so that the step before is saved; otherwise: test_kill_campaign.py.
-  process = _start(folder, users_environment, ASYNC_CHECKPOINTS=False)
-  assert _stop_when(process, logged, signal.SIGKILL) == -signal.SIGKILL
-  assert not (folder / "checkpoints" / f"checkpoint_{STEPS}").exists(), "killed too late"
-  output = _run(folder, users_environment)
-  assert "Continuing" in output
-  _assert_same_end(folder, uninterrupted)
-  lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-  assert [one["step"] for one in lines if one["kind"] == "train"] == list(range(1, STEPS + 1))
+  for moment, workers in ((5, 2), (9, 0)):
+    # Waiting for its files, so that the step before is saved; otherwise: test_kill_campaign.py.
+    settings = {"ASYNC_CHECKPOINTS": False, "NUM_WORKERS": workers}
+    code = _stop_when_logged(tmp_path, moment, signal.SIGKILL, **settings)
+    assert code == -signal.SIGKILL
+    saved = orbax_io.steps(tmp_path / "checkpoints")[-1]
+    assert moment - 1 <= saved < STEPS
+  told = several_hosts.complete(tmp_path, 1, {"NUM_WORKERS": 1})
+  assert f"Continuing {tmp_path} from step {saved}" in told and "Traceback" not in told
+  _assert_same_end(tmp_path, uninterrupted)
+  steps = [one["step"] for one in several_hosts.logged(tmp_path, "train")]
+  assert steps == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow  # in one process: tests/train/test_loop.py
-def test_sigterm_saves_and_the_run_goes_on_from_that_step(
-  uninterrupted, tmp_path, users_environment
-):
-  folder = tmp_path / "run"
-
-  def logged() -> bool:
-    metrics = folder / "metrics.jsonl"
-    return metrics.exists() and '"step": 2,' in metrics.read_text()
-
-  process = _start(folder, users_environment, CHECKPOINT_PERIOD=1000)
-  assert _stop_when(process, logged, signal.SIGTERM) == 75
-  (step,) = orbax_io.steps(folder / "checkpoints")
+def test_sigterm_saves_and_the_run_goes_on_from_that_step(uninterrupted, tmp_path):
+  settings = {"CHECKPOINT_PERIOD": 1000}
+  assert _stop_when_logged(tmp_path, 2, signal.SIGTERM, **settings) == 75
+  (step,) = orbax_io.steps(tmp_path / "checkpoints")
   assert 2 <= step < STEPS
-  _run(folder, users_environment, CHECKPOINT_PERIOD=1000)
-  _assert_same_end(folder, uninterrupted)
+  several_hosts.complete(tmp_path, 1, settings)
+  _assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.slow
-def test_workers_do_not_change_the_run(uninterrupted, tmp_path, users_environment):
-  """Two worker processes give the batches that none gives, also after a kill."""
-  folder = tmp_path / "run"
-  checkpoint = folder / "checkpoints" / "checkpoint_4"
-  process = _start(folder, users_environment, NUM_WORKERS=2)
-  # Returns only when the workers have let go of the pipe: none outlives its parent.
-  _stop_when(process, checkpoint.exists, signal.SIGKILL)
-  _run(folder, users_environment, NUM_WORKERS=1)
-  _assert_same_end(folder, uninterrupted)
-  assert os.path.exists(folder / "config.gin")
-
-
-def _logged(folder: pathlib.Path, kind: str) -> list[dict]:
-  lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-  return [one for one in lines if one["kind"] == kind]
-
-
-@pytest.mark.slow
-def test_evaluations_change_nothing_of_a_run_that_is_killed_between_them(
-  uninterrupted, tmp_path, users_environment
-):
-  folder = tmp_path / "run"
-  settings = {"EVAL_PERIOD": 3, "EVAL_BATCH_SIZE": 2}
-
-  def logged() -> bool:
-    metrics = folder / "metrics.jsonl"
-    return metrics.exists() and '"step": 7,' in metrics.read_text()
-
-  _stop_when(_start(folder, users_environment, **settings), logged, signal.SIGKILL)
-  _run(folder, users_environment, **settings)
-  _assert_same_end(folder, uninterrupted)
-  scored = [(one["step"], one["task"], one["setting"]) for one in _logged(folder, "eval")]
+def test_evaluations_change_nothing_of_a_run_that_is_killed_between_them(uninterrupted, tmp_path):
+  settings = _EVALUATED | {"EVAL_PERIOD": 3}
+  assert _stop_when_logged(tmp_path, 7, signal.SIGKILL, **settings) == -signal.SIGKILL
+  several_hosts.complete(tmp_path, 1, settings)
+  _assert_same_end(tmp_path, uninterrupted)
+  lines = several_hosts.logged(tmp_path, "eval")
+  scored = [(one["step"], one["task"], one["setting"]) for one in lines]
   assert len(set(scored)) == len(scored) and {step for step, *_ in scored} == {3, 6, 9, 12}
 
 
 @pytest.mark.slow
-def test_a_run_that_patience_has_ended_does_nothing_more(tmp_path, users_environment):
-  settings = {"EVAL_PERIOD": 1, "EVAL_BATCH_SIZE": 1, "EVAL_PATIENCE": 2}
-  assert "for EVAL_PATIENCE evaluations; training ends." in _run(
-    tmp_path, users_environment, **settings
-  )
-  last = _logged(tmp_path, "train")[-1]["step"]
+def test_a_run_that_patience_has_ended_does_nothing_more(tmp_path):
+  settings = _EVALUATED | {"EVAL_PERIOD": 1, "EVAL_PATIENCE": 1}
+  told = several_hosts.complete(tmp_path, 1, settings)
+  assert "for EVAL_PATIENCE evaluations; training ends." in told
+  trained = several_hosts.logged(tmp_path, "train")
+  last = trained[-1]["step"]
   assert last < STEPS and orbax_io.steps(tmp_path / "checkpoints")[-1] == last
-  assert f"Training has ended at step {last}" in _run(tmp_path, users_environment, **settings)
-  assert _logged(tmp_path, "train")[-1]["step"] == last
+  told = several_hosts.complete(tmp_path, 1, settings)
+  assert f"Training has ended at step {last}" in told
+  assert several_hosts.logged(tmp_path, "train") == trained
