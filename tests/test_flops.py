@@ -109,6 +109,8 @@ def test_full_rows_of_one_example_are_all_slots():
     ("TPU v5 lite", "tpu_v5e"),
     ("TPU v5", "tpu_v5p"),
     ("NVIDIA H100 80GB HBM3", "h100"),
+    ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+    ("TPU v4 lite", None),
     ("NVIDIA L40S", None),
     ("cpu", None),
   ],

@@ -7,7 +7,7 @@ compiled for the best of them (`plan.step`).
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -26,6 +26,9 @@ _USABLE = 0.97
 _COMPILED = 2  # candidates that fit and are compiled
 _AT_ONCE = 2  # compilers, of .7 GiB each for 540B on 512 devices
 _SECONDS = 45.0  # for compiling: no more is begun after them
+_OF_A_GPU = 0.75  # share of its memory that JAX takes unless it is told otherwise
+_IN_A_MACHINE = 8  # GPUs that NVLink joins, at most
+_SHORT = 0.01  # seconds of a step below which what is not counted may take longer
 
 
 class _Study(NamedTuple):
@@ -80,7 +83,7 @@ def of_run(
     trained_parameters=trained,
     steps=run.train.steps,
     candidates=tuple(rated),
-    notes=(*notes, *_notes(run, rated)),
+    notes=(*notes, *_notes(run, rated), *_notes_on_chips(run, chip, chips, rated[0])),
     seconds=time.monotonic() - began,
     **_work(study),
   )
@@ -122,7 +125,7 @@ def _layouts(subject: layouts.Subject, meshes: Sequence[str] | None) -> list[lay
     raise errors.UserError(
       f"--chips: no data x fsdp x model of {subject.devices} devices divides BATCH_SIZE ="
       f" {run.data.batch_size}, MICROBATCHES = {run.train.microbatches} and the model's dimensions;"
-      " use a number of chips that is a power of two, or a larger batch"
+      " powers of two do, where the batch has enough rows"
     )
   return found
 
@@ -244,14 +247,34 @@ def _notes(run: config_lib.Run, rated: Sequence[Candidate]) -> list[str]:
     )
     if not run.model.scan_layers:
       notes.append("They have their layers scanned, which SCAN_LAYERS = False does not.")
-  best = rated[0]
-  if not best.fits:
+  if not rated[0].fits:
     need = min(one.memory.total for one in rated) / 2**30
     notes.append(
       f"Nothing fits: the smallest takes {need:.1f} GiB of each device; use more chips or chips"
       " with more memory, shorter lengths, LOSS_CHUNK, SHARD_LENGTH or LORA_RANK."
     )
-  elif not best.configured:
-    told = " ".join(f"--gin.{name}={value}" for name, value in best.settings.items())
-    notes.append(f"The best layout is not the configuration's: add {told}")
   return notes
+
+
+def _notes_on_chips(
+  run: config_lib.Run, chip: chips_lib.Chip, count: int, best: Candidate
+) -> Iterator[str]:
+  """What these chips do to a run, and the figures do not tell."""
+  is_gpu = bool(chip.kinds) and not chip.name.startswith("tpu")
+  if is_gpu and run.model.dtype != chip.dtype:  # a TPU multiplies float32 as bfloat16
+    yield (
+      f"{chip.name} reaches its peak in {chip.dtype}, and this run has ACTIVATION_DTYPE ="
+      f" {run.model.dtype!r}: state a lower --utilisation, or change the type."
+    )
+  if is_gpu and best.fits and best.memory.total > _OF_A_GPU * chip.memory:
+    yield (
+      f"JAX takes {_OF_A_GPU:.0%} of a GPU's memory, which is too little here: set"
+      " XLA_CLIENT_MEM_FRACTION=.95 in the run's environment."
+    )
+  if is_gpu and count > _IN_A_MACHINE:
+    yield (
+      f"Exchanges count as if all {count:,} GPUs were in one machine; between machines they take"
+      " longer."
+    )
+  if chip.kinds and best.step_seconds < _SHORT:
+    yield "So short a step takes longer: launching its kernels and feeding it are not counted."

@@ -15,7 +15,7 @@ class Hardware(NamedTuple):
   Attributes:
     chip: What one can do.
     count: How many.
-    told: Where the figures are from.
+    told: Where its FLOP/s are from.
   """
 
   chip: chips.Chip
@@ -45,8 +45,8 @@ def chosen(name: str | None, count: int | None, *, peak_flops: float | None) -> 
         )
       found = found._replace(count=count)
   if peak_flops:
-    told = f"{found.told}, PEAK_FLOPS of your own"
-    found = found._replace(chip=found.chip._replace(flops=float(peak_flops)), told=told)
+    chip = found.chip._replace(flops=float(peak_flops))
+    found = found._replace(chip=chip, told="PEAK_FLOPS")
   return found
 
 
@@ -67,4 +67,4 @@ def _here(peak_flops: float | None) -> Hardware:
   memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // share
   flops = peak_flops or efficiency.measured() / share
   cpu = chips.Chip("cpu", (), flops, memory, math.inf, math.inf, dtype="float32")
-  return Hardware(cpu, share, "a float32 matrix product measured now, and this machine's memory")
+  return Hardware(cpu, share, "a matrix product measured now")

@@ -43,7 +43,8 @@ class Proposal(NamedTuple):
 
   Attributes:
     now: The run's.
-    best: Which fill best and lose no more than `most_lost`; of pairs as good, the shortest rows.
+    best: Which fill best and lose no more than `most_lost`; of pairs as good, the shortest rows,
+      and of those the run's.
     tried: All, by the targets' length.
     most_lost: The share of examples that may be too long.
     examples: So many were packed.
@@ -78,15 +79,15 @@ def propose(sampled: Sampled, *, model: Any, lookahead: int, most_lost: float) -
       inputs, targets = (max(2, round(scale * length)) for length in sampled.lengths)
       trial((inputs, targets))
   tried = sorted(trial.pairs.values(), key=lambda pair: (pair.targets, pair.inputs))
-  best = _best(tried, most_lost)
+  best = _best(tried, most_lost, now)
   return Proposal(now, best, tuple(tried), most_lost, len(sampled.examples))
 
 
-def _best(tried: Sequence[Pair], most_lost: float) -> Pair:
+def _best(tried: Sequence[Pair], most_lost: float, now: Pair | None = None) -> Pair:
   allowed = [pair for pair in tried if pair.lost <= most_lost]
   enough = max(pair.filling.both for pair in allowed) - _ALIKE
   good = [pair for pair in allowed if pair.filling.both >= enough]
-  return min(good, key=lambda pair: (pair.filling.slots, -pair.filling.both))
+  return min(good, key=lambda pair: (pair.filling.slots, pair != now, -pair.filling.both))
 
 
 def _climb(trial: "_Trial", slots: int, most_lost: float) -> None:

@@ -1,13 +1,13 @@
 """What `flan-tune plan` prints: the mixture, its packing, the computation, and Table 2."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from flan_tune import config as config_lib
 from flan_tune.data import mixing
 from flan_tune.plan import computation as computation_lib
 from flan_tune.plan import filling, hardware, lengths, mixture, parts, screen
 from flan_tune.plan import table2 as table2_lib
-from flan_tune.report.visible import visible
 
 _TASKS, _MESHES = 12, 8  # lines; JSON has the rest
 
@@ -42,28 +42,37 @@ def data(found: mixture.Mixture, run: config_lib.Run) -> None:
 
 def _shares(what: str, listed: Iterable[parts.Part]) -> None:
   """What the examples are drawn from."""
-  table = screen.table(what, "tasks", "share", "if complete", "rows counted", "rows", "passes")
+  groups = what == "group"
+  columns = ("share", "if\ncomplete", "rows\ncounted", "rows", "passes")
+  table = screen.table(what, *["tasks"] * groups, *columns)
   for part in listed:
-    many = f"{part.present:,} of {part.tasks:,}" if part.tasks > 1 else f"{part.present}"
+    many = [f"{part.present:,} of {part.tasks:,}"] * groups
     shares = (screen.share(part.rate, 2), screen.share(part.nominal, 2))
     passes = "" if part.passes is None else f"{part.passes:,.2f}"
-    table.add_row(part.name, many, *shares, f"{part.counted:,}", f"{part.rows:,}", passes)
+    table.add_row(part.name, *many, *shares, f"{part.counted:,}", f"{part.rows:,}", passes)
   screen.show(table)
 
 
 def _sizes(what: str, listed: Iterable[parts.Part]) -> None:
-  """What they are like."""
-  sides = [f"{side} {figure}" for side in ("inputs", "targets") for figure in ("", "95 %", "most")]
-  table = screen.table(
-    what, "sampled", *map(str.strip, sides), "too long", "left out", "no exemplar fits"
-  )
+  """What they are like; what befalls none of them has no column."""
+  rare = {
+    "too\nlong": lambda part: sum(part.too_long.values()),
+    "left\nout": lambda part: sum(part.faults.values()),
+    "no ex-\nemplar\nfits": lambda part: part.bare,
+  }
+  listed = tuple(listed)
+  rare = {title: count for title, count in rare.items() if any(map(count, listed))}
+  sides = [
+    title for side in ("inputs", "targets") for title in (f"{side}\nmean", "\n95 %", "\nmost")
+  ]
+  table = screen.table(what, "sampled", *sides, *rare)
   for part in listed:
     sizes = [
       cell
       for side in (part.inputs, part.targets)
       for cell in ((f"{side.mean:,.0f}", f"{side.p95:,}", f"{side.most:,}") if side else ("",) * 3)
     ]
-    counts = (sum(part.too_long.values()), sum(part.faults.values()), part.bare)
+    counts = [count(part) for count in rare.values()]
     shown = (screen.share(count / part.sampled) if count else "" for count in counts)
     table.add_row(part.name, f"{part.sampled:,}", *sizes, *shown)
   screen.show(table)
@@ -127,8 +136,8 @@ def _lengths(found: lengths.Proposal, run: config_lib.Run) -> None:
   screen.title(
     f"Lengths, by packing {found.examples:,} of the examples; {run.data.batch_size:,} rows a step"
   )
-  shown = "inputs", "targets", "slots filled", "too long", "real tokens a row", "FLOP a real token"
-  table = screen.table("", *shown)
+  rows_hold = ("slots\nfilled", "too\nlong", "real tokens\na row", "FLOP a\nreal token")
+  table = screen.table("", "inputs", "targets", *rows_hold)
   for pair in found.tried:
     marks = [name for name, one in (("now", found.now), ("best", found.best)) if one == pair]
     table.add_row(
@@ -146,10 +155,14 @@ def _lengths(found: lengths.Proposal, run: config_lib.Run) -> None:
     screen.say("The run's lengths fill as well as any of these.")
     return
   rows = run.data.batch_size * now.filling.tokens / best.filling.tokens
+  instead = f"instead of {screen.share(now.filling.both)}"
+  if best.filling.slots < now.filling.slots:
+    instead = f"in rows of {best.filling.slots:,}, those of {now.filling.slots:,}"
+    instead += f" {screen.share(now.filling.both)}"
   screen.say(
     f'TASK_FEATURE_LENGTHS = {{"inputs": {best.inputs}, "targets": {best.targets}}} fills'
-    f" {screen.share(best.filling.both)} instead of {screen.share(now.filling.both)}; BATCH_SIZE ="
-    f" {max(1, round(rows))} then has about as many real tokens a step as now."
+    f" {screen.share(best.filling.both)} {instead}; BATCH_SIZE = {max(1, round(rows))} then has"
+    " about as many real tokens a step as now."
   )
 
 
@@ -188,8 +201,8 @@ def computation(
     ("FLOPs of the run", f"{screen.exponent(found.run_flops)} in {found.steps:,} steps"),
     (
       "a device",
-      f"{screen.size(found.chip_memory)}, {found.chip_flops / 1e12:,.4g} TFLOP/s at most"
-      f" ({on.told}); {screen.share(found.utilisation, 0)} of it assumed",
+      f"{screen.size(found.chip_memory)}, {found.chip_flops / 1e12:,.4g} TFLOP/s at most in"
+      f" {on.chip.dtype} ({on.told}); {screen.share(found.utilisation, 0)} of it assumed",
     ),
   )
   _meshes(found)
@@ -206,8 +219,9 @@ def _verdict(found: computation_lib.Computation, flow: mixture.Flow | None) -> N
     screen.say("No mesh fits.")
     return
   speed = "" if flow is None else f", {flow.step_tokens / best.step_seconds:,.0f} real tokens/s"
+  take = " ".join(f"--gin.{name}={value}" for name, value in best.settings.items())
   screen.facts(
-    ("take", " ".join(f"--gin.{name}={value}" for name, value in best.settings.items())),
+    ("take", f"{take}{', as configured' if best.configured else ''}"),
     (
       "a step",
       f"{screen.duration(best.step_seconds)} at {screen.share(found.utilisation, 0)} of the peak"
@@ -220,28 +234,25 @@ def _verdict(found: computation_lib.Computation, flow: mixture.Flow | None) -> N
 def _meshes(found: computation_lib.Computation) -> None:
   listed = found.candidates[:_MESHES]
   unit, name = screen.unit_of_bytes(max((one.memory.total for one in listed), default=0))
+  layout = ("data", "fsdp", "model", "micro", "remat")
+  of_memory = ("params", "state", "grads", "activ.", "in all", "free")
+  memory = screen.table(*layout, "from", *of_memory)
   second = max((one.step_seconds for one in listed), default=1.0)
   scale, clock = (1000, "ms") if second < 1 else (1, "s")
-  screen.say(f"Memory of a device in {name}; times of a step in {clock}:")
-  table = screen.table(
-    "mesh", "micro", "remat", "from", "params", "state", "gradients", "activ.", "in all",
-    "free", "compute", "exchange", "memory", "step", "note",
-  )  # fmt: skip
+  times = screen.table(*layout, "compute", "exchange", "memory", "step", "note")
   for one in listed:
-    memory = one.memory
-    sizes = (memory.parameters, memory.optimizer, memory.gradients, memory.activations)
+    first = (*re.findall(r"=(\d+)", one.mesh), str(one.microbatches), one.remat)
+    of = one.memory
+    sizes = (of.parameters, of.optimizer, of.gradients, of.activations, of.total, one.left)
+    memory.add_row(*first, one.source, *(screen.decimal(size / unit) for size in sizes))
     seconds = (one.compute_seconds, one.communication_seconds, one.memory_seconds, one.step_seconds)
     notes = ["as configured"] * one.configured + ["too large"] * (not one.fits)
-    table.add_row(
-      visible(one.mesh),
-      str(one.microbatches),
-      one.remat,
-      one.source,
-      *(f"{size / unit:,.1f}" for size in (*sizes, memory.total, one.left)),
-      *(f"{scale * value:,.3g}" for value in seconds),
-      "; ".join(filter(None, [*notes, one.note])),
-    )
-  screen.show(table)
+    note = "; ".join(filter(None, [*notes, one.note]))
+    times.add_row(*first, *(screen.digits(scale * value) for value in seconds), note)
+  screen.say(f"Memory of a device in {name}:")
+  screen.show(memory)
+  screen.say(f"Times of a step in {clock}:")
+  screen.show(times)
   screen.rest(len(found.candidates) - _MESHES, "meshes")
 
 
@@ -255,38 +266,32 @@ def _collectives(one: computation_lib.Candidate) -> None:
   screen.show(table)
 
 
-def table2(rows: Iterable[table2_lib.Row]) -> None:
+def table2(rows: Sequence[table2_lib.Row]) -> None:
   """Prints the models of the paper's Table 2 beside what our configurations give."""
   screen.title("Finetuning FLOPs, Chung et al. 2022, table 2")
-  columns = (
-    "model",
-    "parameters",
-    "steps",
-    "rows x slots",
-    "paper",
-    "by the rule",
-    "",
-    "every matrix",
+  table = screen.table(
+    "network", "parameters", "steps", "rows x\nslots", "paper", "by the\nrule", "", "every\nmatrix"
   )
-  table = screen.table(*columns, "note")
   for row in rows:
-    steps, note = row.printed.steps or row.steps, ""
-    if steps != row.steps:
-      note = f"of {steps:,} steps, as printed; its {row.steps:,} are {row.rule:.1E}"
     table.add_row(
       row.printed.model,
-      f"{row.printed.parameters:,.0f}",
+      f"{row.printed.parameters / 1e6:,.0f} M",
       f"{row.steps:,}",
       f"{row.batch_size} x {row.inputs + row.targets:,}",
       f"{row.printed.finetuning:.1E}",
       f"{row.rule_printed_steps:.1E}",
       "equal" if row.agrees else f"{row.difference:+.1%}",
       f"{row.exact:.1E}",
-      note,
     )
   screen.show(table)
+  for row in rows:
+    if row.printed.steps:
+      screen.say(
+        f"{row.printed.model}: the paper's figure is of {row.printed.steps:,} steps; its"
+        f" {row.steps:,} are {row.rule:.1E} by the rule."
+      )
   screen.say(
     "By the rule: 6 operations a parameter and token, 3 in an encoder-decoder, with the parameters"
-    " as the paper rounds them and every slot a token.  Every matrix: products of our own network"
+    " as the paper rounds them and every slot a token. Every matrix: products of our own network"
     " counted one by one, attention's among them."
   )

@@ -8,9 +8,11 @@ from rich.text import Text
 from flan_tune.report.visible import shortened, visible
 
 _PLAIN_WIDTH = 150  # columns assumed where there is no terminal to ask
+_LEAST_WIDTH = 80  # what every table fits into; a narrower terminal breaks its lines
+_AIRY_WIDTH = 100  # from which columns stand two apart
 _CHARACTERS = 500  # of one sentence
-_LEFT = {"", "group", "task", "mesh", "remat", "from", "kind", "axes", "model", "note"}
-_WHOLE = {"group", "task", "mesh"}  # columns whose text stays on a line
+_LEFT = {"", "remat", "from", "kind", "axes", "network"}
+_FOLDED = {"group", "task", "note"}  # left as well, and on several lines where it is narrow
 _GIB, _MIB = 2**30, 2**20
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNITS = ((2 * _DAY, _DAY, "days"), (2 * _HOUR, _HOUR, "h"), (2 * _MINUTE, _MINUTE, "min"))
@@ -40,21 +42,26 @@ def facts(*rows: tuple[str, str]) -> None:
   grid.add_column(overflow="fold")
   for name, text in rows:
     grid.add_row(Text(name), Text(text))
-  show(grid)
+  _console().print(grid)
 
 
 def table(*columns: str) -> Table:
   """An empty table; columns of words are known by their titles, all others hold numbers."""
-  made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+  gap = int(_console().width >= _AIRY_WIDTH)
+  made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0), show_edge=False)
   for column in columns:
-    left = column in _LEFT
-    made.add_column(column, justify="left" if left else "right", no_wrap=column in _WHOLE)
+    folded = column in _FOLDED
+    left = folded or column in _LEFT
+    made.add_column(
+      column, justify="left" if left else "right", no_wrap=not folded, overflow="fold"
+    )
   return made
 
 
 def show(made: Table) -> None:
-  """Prints a table."""
+  """Prints a table and an empty line."""
   _console().print(made)
+  say("")
 
 
 def share(value: float, digits: int = 1) -> str:
@@ -67,9 +74,21 @@ def exponent(value: float) -> str:
   return f"{value:.3g}" if value < 1e6 else f"{value:.2e}"
 
 
+def decimal(value: float) -> str:
+  """A number with one decimal, if it is not a large one."""
+  return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+
+
+def digits(value: float) -> str:
+  """A number with three digits at least."""
+  return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def size(count: int) -> str:
   """A number of bytes."""
-  return f"{count / _GIB:,.2f} GiB" if count >= _GIB / 10 else f"{count / _MIB:,.1f} MiB"
+  if count >= _GIB / 10:
+    return f"{count / _GIB:,.2f} GiB"
+  return f"{count / _MIB:,.1f} MiB" if count >= _MIB / 10 else f"{count / 1024:,.1f} KiB"
 
 
 def unit_of_bytes(largest: int) -> tuple[int, str]:
@@ -87,6 +106,5 @@ def duration(seconds: float) -> str:
 
 def _console() -> Console:
   console = Console(highlight=False, markup=False)
-  if console.is_terminal:
-    return console
-  return Console(width=max(console.width, _PLAIN_WIDTH), highlight=False, markup=False)
+  least = _LEAST_WIDTH if console.is_terminal else _PLAIN_WIDTH
+  return Console(width=max(console.width, least), highlight=False, markup=False)
