@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
@@ -86,12 +86,23 @@ def meshes(count: int) -> list[str]:
   ]
 
 
+def parts(
+  model: Model, tx: optax.GradientTransformation | None = None
+) -> tuple[Any, optax.GradientTransformation, Callable[[], step_lib.TrainState]]:
+  """The network, the optimiser, and what makes a state before its first step."""
+  network = registry.build(model.config())
+  # Low enough that these small matrices are factored as large ones are.
+  tx = tx or optim.adafactor(RATE, axes=network.axes, min_dim_size_to_factor=8)
+  return network, tx, lambda: step_lib.create(network.init(jax.random.key(0)), tx)
+
+
 def run(
   model: Model,
   mesh: jax.sharding.Mesh,
   *,
   steps: int = 20,
   tx: optax.GradientTransformation | None = None,
+  initial: Any = None,
   compiler_options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
   """The loss of every step of a run, nats a token, float64 [steps].
@@ -101,14 +112,12 @@ def run(
     mesh: Where.
     steps: How many.
     tx: The optimiser; Adafactor by default.
+    initial: What the last of `parts` makes, in host memory; by default it is made on the mesh.
     compiler_options: Of XLA.
   """
-  network = registry.build(model.config())
-  # Low enough that these small matrices are factored as large ones are.
-  tx = tx or optim.adafactor(RATE, axes=network.axes, min_dim_size_to_factor=8)
+  network, tx, create = parts(model, tx)
   source = batches(network.features)
   check(model, network, mesh)
-  create = lambda: step_lib.create(network.init(jax.random.key(0)), tx)
   sharding = partition.shardings(jax.eval_shape(create), network.axes, mesh)
   rows = jax.sharding.NamedSharding(mesh, partition.BATCH)
   step_fn = loop.compiled_step(
@@ -121,7 +130,8 @@ def run(
   )
   losses, compiled = [], None
   with jax.set_mesh(mesh):
-    state = jax.jit(create, out_shardings=sharding)()
+    made = jax.jit(create, out_shardings=sharding)
+    state = made() if initial is None else jax.device_put(initial, sharding)
     for batch in itertools.islice(source, steps):
       arrays = partition.put(batch.arrays, rows)
       compiled = compiled or step_fn.lower(state, arrays).compile(compiler_options)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from flan_tune.models import losses
+from flan_tune.models import layout, losses
 from flan_tune.models.layers import Readout
 from flan_tune.models.losses import TokenLosses
 
@@ -98,14 +98,23 @@ _objective.defvjp(_forward, _backward)
 
 def _loop(settings, vectors, table, targets, scale, last, *, differentiate: bool):
   zeros = jnp.zeros(targets.shape, jnp.float32)
+  names = [{"d": "act_embed", "v": "act_vocab"}[axis] for axis in settings.table_axes]
+  # Gathered here, or a compiler may do it for every product of every chunk.
+  table = layout.constrain(table, *names)
+  # A sum for each place of the mesh, or that of every chunk would go over the network.
+  places = layout.places(len(vectors))
+  d_table = layout.constrain(jnp.zeros((places, *table.shape), table.dtype), "batch", *names)
   start = _Sums(
     TokenLosses(zeros, zeros, zeros > 0),
     jnp.zeros_like(vectors) if differentiate else None,
-    jnp.zeros_like(table) if differentiate else None,
+    d_table if differentiate else None,
   )
   call = functools.partial(_chunk, settings, vectors, table, targets, scale)
   num_chunks = (last + settings.width - 1) // settings.width
   sums = jax.lax.fori_loop(0, num_chunks, call, start)
+  if differentiate:
+    # A product: of one, the partitioner makes a sum by parts where parameters are cut.
+    sums = sums._replace(d_table=jnp.einsum("p,p...->...", jnp.ones(places), sums.d_table))
   return (jnp.sum(sums.each.loss * scale), sums.each), sums
 
 
@@ -125,7 +134,9 @@ def _chunk(settings, vectors, table, targets, scale, number, sums: _Sums) -> _Su
   cotangents = TokenLosses(of_loss, jnp.zeros_like(of_loss), of_loss)
   d_logits, _ = losses.backward(settings.z_loss, settings.label_smoothing, saved, cotangents)
   d_x = jnp.einsum(f"bcv,{axes}->bcd", d_logits, table)
-  operands = {"d": x, "v": d_logits}
-  named = ",".join(f"bc{axis}" for axis in axes)
-  d_table = jnp.einsum(f"{named}->{axes}", *(operands[axis] for axis in axes))
+  places = sums.d_table.shape[0]
+  by_place = lambda y: y.reshape(places, -1, *y.shape[1:])
+  operands = {"d": by_place(x), "v": by_place(d_logits)}
+  named = ",".join(f"pbc{axis}" for axis in axes)
+  d_table = jnp.einsum(f"{named}->p{axes}", *(operands[axis] for axis in axes))
   return _Sums(tokens, put(sums.d_vectors, d_x), sums.d_table + d_table)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from flan_tune import errors
+from flan_tune.models import layout
 
 
 def attend(
@@ -30,6 +31,12 @@ def attend(
     raise _refused(f"this is a {backend}")
   if queries.dtype != jnp.bfloat16:
     raise _refused(f"activations are {queries.dtype} and not bfloat16 (ACTIVATION_DTYPE)")
+  heads = ("batch", "act_heads")
+  names = (heads, heads, heads, (None, "act_heads"), ("batch",))
+  return layout.by_device(_attend, (queries, keys, values, bias, mask), names)
+
+
+def _attend(queries, keys, values, bias, mask):
   turn = lambda y: y.swapaxes(1, 2)
   try:
     mixed = jax.nn.dot_product_attention(

@@ -9,7 +9,6 @@ Axes: b batch, t query, s key, h head, n heads of keys (h, or 1 that all share),
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
-from flan_tune import errors, partition
+from flan_tune import errors
+from flan_tune.models import layout
 
 _HIDDEN = -1e30  # of logits that do not count; finite, so that no difference of two is NaN
 _SMALLEST = 16  # width of a head, and block, that the GPU's matrix units take
@@ -85,26 +85,10 @@ def attend(
   blocks = size(queries.shape[2]), size(keys.shape[2])
   shape = _Shape(*blocks, sight.causal, jax.default_backend() == "cpu")
   call = functools.partial(_attend, shape)
-  mesh = jax.sharding.get_abstract_mesh()
-  arrays = (queries, keys, values, bias, sight.queries, sight.keys, sight.prefix)
-  if mesh.empty or mesh.size == 1:
-    return call(*arrays)
-  # The compiler cannot cut a kernel: each device calls it for its own rows and heads.
-  rows = _axes(mesh, "batch", queries.shape[0])
-  heads = _axes(mesh, "act_heads", queries.shape[1])
-  of_keys = heads if keys.shape[1] == queries.shape[1] else None
-  P = jax.sharding.PartitionSpec
-  specs = (P(rows, heads), P(rows, of_keys), P(rows, of_keys), P(None, heads), *[P(rows)] * 3)
-  return jax.shard_map(call, in_specs=specs, out_specs=P(rows, heads), check_vma=False)(*arrays)
-
-
-def _axes(mesh: Any, name: str, size: int) -> tuple[str, ...] | None:
-  """The axes of the mesh that cut a dimension; none where they do not divide it."""
-  rule = partition.RULES[name]
-  axes = tuple(
-    one for one in ([rule] if isinstance(rule, str) else rule or ()) if one in mesh.shape
-  )
-  return axes if size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
+  ids = sight.queries, sight.keys, sight.prefix
+  heads = ("batch", "act_heads")
+  names = (heads, heads, heads, (None, "act_heads"), *[("batch",)] * 3)
+  return layout.by_device(call, (queries, keys, values, bias, *ids), names)
 
 
 def _attend(shape: _Shape, queries, keys, values, bias, query_ids, key_ids, prefix):

@@ -4,9 +4,10 @@ Placement itself is `flan_tune.partition.RULES`: here networks say which dimensi
 Axes: b batch, t position, d model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from jaxtyping import Array, Float
 
 from flan_tune import partition
@@ -40,6 +41,30 @@ def within(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
 def places(rows: int) -> int:
   """Over how many places of the mesh a batch of so many rows is cut; 1 where they do not divide."""
   return partition.ways("batch", rows)
+
+
+def by_device(
+  call: Callable[..., Array], arrays: Sequence[Array | None], names: Sequence[Sequence[str | None]]
+) -> Array:
+  """`call(*arrays)`; on a mesh by each device for its part, as no compiler can cut a kernel.
+
+  Args:
+    call: Gives an array that lies like the first of `arrays`.
+    arrays: What it takes.
+    names: Of the first dimensions of each, as for `constrain`; all other dimensions, and those that
+      do not divide, are whole on every device.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return call(*arrays)
+
+  def spec(x: Array | None, names: Sequence[str | None]) -> jax.P:
+    sizes = () if x is None else x.shape
+    of = lambda name, size: partition.RULES[name] if partition.ways(name, size) > 1 else None
+    return jax.P(*(name and of(name, size) for name, size in zip(names, sizes, strict=False)))
+
+  specs = tuple(map(spec, arrays, names))
+  return jax.shard_map(call, in_specs=specs, out_specs=specs[0], check_vma=False)(*arrays)
 
 
 def dimensions(config: Any, lengths: Mapping[str, int]) -> list[partition.Dimension]:

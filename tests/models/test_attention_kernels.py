@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flan_tune import errors
+from flan_tune import errors, partition
 from flan_tune.models import attention, cudnn, flash, parallel
 
 ROWS, HEADS, WIDTH = 2, 2, 8
@@ -41,10 +41,20 @@ def problem(name, dtype):
   return arrays, flash.Sight(queries_of, keys_of, prefix, causal), mask
 
 
+def wanted(arrays, mask):
+  """A gradient of the outputs: 0 for queries that see nothing, padding which nobody reads."""
+  d_out = jnp.asarray(np.random.default_rng(1).normal(size=arrays[0].shape), arrays[0].dtype)
+  return jnp.where(jnp.any(mask, axis=-1)[:, 0, :, None][:, None], d_out, 0)
+
+
+def attend_plainly(queries, keys, values, bias, *, mask):
+  share = lambda y: jnp.broadcast_to(y, (ROWS, HEADS, *y.shape[2:]))
+  return attention.attend(queries, attention.Memory(share(keys), share(values)), bias, mask)
+
+
 @pytest.mark.parametrize(
   ("name", "dtype"),
   [
-    ("causal", jnp.float32),
     ("prefix", jnp.float32),
     ("cross", jnp.float32),
     ("causal", jnp.bfloat16),
@@ -52,13 +62,8 @@ def problem(name, dtype):
 )
 def test_outputs_and_gradients_are_those_of_the_plain_path(name, dtype, quick_jit):
   arrays, sight, mask = problem(name, dtype)
-  d_out = jnp.asarray(np.random.default_rng(1).normal(size=arrays[0].shape), dtype)
-  # Queries that see nothing are padding, which nobody reads.
-  d_out = jnp.where(jnp.any(mask, axis=-1)[:, 0, :, None][:, None], d_out, 0)
-
-  def plain(queries, keys, values, bias):
-    share = lambda y: jnp.broadcast_to(y, (ROWS, HEADS, *y.shape[2:]))
-    return attention.attend(queries, attention.Memory(share(keys), share(values)), bias, mask)
+  d_out = wanted(arrays, mask)
+  plain = functools.partial(attend_plainly, mask=mask)
 
   @quick_jit
   def compute():
@@ -163,3 +168,31 @@ def test_cudnn_is_refused_with_the_reason_where_it_cannot_be():
   (queries, keys, values, bias), _, mask = problem("self", jnp.bfloat16)
   with pytest.raises(errors.UserError, match="ATTENTION_KERNEL = 'cudnn'.* a cpu"):
     cudnn.attend(queries, keys, values, bias, mask)
+
+
+@pytest.mark.parametrize("name", ["self", "prefix"])  # heads of keys: as of queries, and one
+def test_cudnn_is_asked_by_each_device_for_what_the_plain_path_computes(
+  name, monkeypatch, quick_jit
+):
+  """JAX's own reference takes the place of cuDNN, with cuDNN's demand that nothing be cut."""
+  arrays, _, mask = problem(name, jnp.bfloat16)
+  plain = jax.nn.dot_product_attention
+  asked = []
+
+  def stand_in(*given, implementation, **settings):
+    asked.append((implementation, given[0].shape))
+    return plain(*given, implementation="xla", **settings)
+
+  @quick_jit
+  def both(*arrays):
+    calls = (functools.partial(call, mask=mask) for call in (cudnn.attend, attend_plainly))
+    return [jax.vjp(call, *arrays)[1](wanted(arrays, mask)) for call in calls]
+
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+  with jax.set_mesh(partition.make_mesh("data=2,model=2", jax.devices()[:4])):
+    ours, expected = both(*arrays)
+  assert asked == [("cudnn", (ROWS // 2, 40, HEADS // 2, WIDTH))]
+  for one, other in zip(ours, expected, strict=True):
+    one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+    np.testing.assert_allclose(one, other, rtol=0, atol=3e-2 * np.abs(other).max())

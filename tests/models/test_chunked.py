@@ -1,12 +1,14 @@
 """A loss in chunks is the loss of all logits, and holds but a chunk of them."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flan_tune import partition
 from flan_tune.models import chunked, layers, losses
 
 LENGTHS = (20, 12)
@@ -123,3 +125,27 @@ def test_memory_is_that_of_a_chunk_and_not_of_all_logits(quick_jit):
   compiled = quick_jit(jax.grad(loss, argnums=(0, 1))).lower(vectors, table).compile()
   all_logits = 4 * targets.size * table.shape[1]
   assert compiled.memory_analysis().temp_size_in_bytes < all_logits / 3
+
+
+def test_the_table_and_its_gradient_cross_the_network_once_and_not_for_each_chunk(quick_jit):
+  (vectors, table, axes), targets = problem(8, 16, 16, 64)
+  scale = jnp.arange(128.0).reshape(8, 16) % 3
+
+  def loss(vectors, table, targets, scale):
+    made = layers.Readout(vectors, table, axes)
+    return chunked.objective(made, targets, scale, scale > 0, chunk=32, **SETTINGS)[0]
+
+  gradient = jax.grad(loss, argnums=(0, 1))
+  mesh = partition.make_mesh("data=2,fsdp=2", jax.devices()[:4])
+  rows = jax.sharding.NamedSharding(mesh, partition.BATCH)
+  cut = jax.sharding.NamedSharding(mesh, jax.P("fsdp", None))
+  arrays = (vectors, table, targets, scale)
+  placed = jax.device_put(arrays, (rows, cut, rows, rows))
+  with jax.set_mesh(mesh):
+    compiled = quick_jit(gradient, out_shardings=(rows, cut)).lower(*placed).compile()
+  loops, _, once = compiled.as_text().partition("\nENTRY ")
+  assert " while(" in once and " all-reduce(" in once
+  assert not re.search(r" (all-\w+|reduce-scatter|collective-permute)(-start)?\(", loops)
+  assert once.count(" all-gather(") == 1
+  compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+  jax.tree.map(compare, compiled(*placed), quick_jit(gradient)(*arrays))
