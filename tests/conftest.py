@@ -3,6 +3,7 @@
 Real rows and reference numbers are outside the repository: tests that need them skip, saying why.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -23,12 +24,21 @@ _SETTINGS = {
 }
 for _name, _value in _SETTINGS.items():
   os.environ.setdefault(_name, _value)
-# Test after test compiles the same tiny programs: what one compiled, the next finds here.  A folder
-# for each process: JAX writes entries in place, and another process could read half of one.
+# Test after test, and run after run, compiles the same tiny programs: what one compiled, the next
+# finds.  A folder for each process, with links to what earlier runs kept: JAX writes entries in
+# place, and another process could read half of one.
+_KEPT = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+_KEPT.mkdir(parents=True, exist_ok=True)
+_FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="compiled_", dir=_KEPT.parent))
+for _entry in _KEPT.iterdir():
+  os.link(_entry, _FOLDER / _entry.name)
+_MOST_BYTES = 1 << 30
 _COMPILED = {
-  "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="flan_tune_compiled_"),
+  "JAX_COMPILATION_CACHE_DIR": str(_FOLDER),
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
   "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+  # Those have a path in the folder, which would make every entry one of this process alone.
+  "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
 }
 os.environ.update(_COMPILED)
 os.environ.pop("FLAN_TUNE_PATH", None)  # a developer's own cards must not shadow the tested ones
@@ -48,8 +58,14 @@ hypothesis.settings.load_profile("strict")
 
 
 def pytest_unconfigure() -> None:
-  """Removes what this process compiled."""
-  shutil.rmtree(_COMPILED["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+  """Keeps what this process compiled."""
+  entries = list(_FOLDER.iterdir())
+  if sum(entry.stat().st_size for entry in entries) > _MOST_BYTES:  # mostly of former versions
+    shutil.rmtree(_KEPT, ignore_errors=True)
+  for entry in entries:
+    with contextlib.suppress(OSError):  # another process has put it there, or emptied all
+      os.link(entry, _KEPT / entry.name)
+  shutil.rmtree(_FOLDER, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import jax
 import optax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from flan_tune import partition
 
@@ -45,7 +46,19 @@ def losses(table):
   return run
 
 
+@pytest.fixture
+def freshly_compiled(tmp_path):
+  """Nothing comes from JAX's cache, or the compiler would say nothing."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+  compilation_cache.reset_cache()
+  yield
+  jax.config.update("jax_compilation_cache_dir", before)
+  compilation_cache.reset_cache()
+
+
 @pytest.mark.slow  # one mesh of T5: tests/train/test_loop.py
+@pytest.mark.usefixtures("freshly_compiled")
 @pytest.mark.parametrize("kind", ["looped", "cut"])
 @pytest.mark.parametrize("family", ["t5", "palm"])
 def test_every_mesh_of_eight_devices_gives_the_run_of_one(table, losses, family, kind, capfd):
