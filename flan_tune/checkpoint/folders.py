@@ -16,30 +16,16 @@ import os
 import pathlib
 import re
 import secrets
-import shutil
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from flan_tune import errors
-from flan_tune.checkpoint import manifest
-from flan_tune.checkpoint import owner as owner_lib
+from flan_tune.checkpoint import manifest, unfinished
 
 BEST_FILE = "best.json"
 BEST = "best"  # stands for a step
 
 _FINISHED = re.compile(r"checkpoint_(\d+)")
-# Machine, process, and its life where that is known; then what makes the name unique.
-_TEMPORARY = re.compile(
-  r"checkpoint_\d+\.tmp-([A-Za-z0-9_]+)-(\d+)-([0-9a-f]{8}(?=[0-9a-f]{8}))?[0-9a-f]{8}"
-)
-# Temporary folders that this process has made and is not yet done with: by name, what they are to
-# the file system, under whatever name.
-_OURS: dict[str, tuple[int, int] | None] = {}
-# What another machine's save has written, and when this process saw that first, by its own clock
-# that never jumps: once nothing has changed for so long, nobody writes there any more.
-_PATIENCE_SECONDS = 600.0
-_SEEN: dict[pathlib.Path, tuple[int, float]] = {}
 # What comparing contents has shown, of manifests by what they are to the file system: comparing
 # only names and sizes would then take a damaged checkpoint for a good one.
 _DAMAGED: dict[tuple[int, int, int], manifest.Verified] = {}
@@ -88,7 +74,7 @@ def path_of(folder: pathlib.Path, step: int) -> pathlib.Path:
 
 def present(folder: pathlib.Path) -> list[int]:
   """Steps of all finished saves, ascending, whatever state they are in."""
-  matches = (_FINISHED.fullmatch(name) for name in _names(folder))
+  matches = (_FINISHED.fullmatch(name) for name in unfinished.names(folder))
   # checkpoint_07 is not a name we write: two folders for one step would be ambiguous.
   return sorted(int(m[1]) for m in matches if m and m[0] == f"checkpoint_{int(m[1])}")
 
@@ -233,11 +219,8 @@ def begin(folder: pathlib.Path, step: int) -> pathlib.Path:
   folder.mkdir(parents=True, exist_ok=True)
   for problem in _settle(folder):
     _log.warning("removing what an interrupted save left: %s", problem.folder)
-    remove(problem.folder)
-  temporary = _temporary_path(folder, step)
-  temporary.mkdir()
-  _OURS[temporary.name] = _identity(temporary)
-  return temporary
+    unfinished.remove(problem.folder)
+  return unfinished.make(folder, step)
 
 
 def commit(temporary: pathlib.Path, folder: pathlib.Path, step: int) -> pathlib.Path:
@@ -247,46 +230,24 @@ def commit(temporary: pathlib.Path, folder: pathlib.Path, step: int) -> pathlib.
   """
   target = path_of(folder, step)
   replaced = None
-  if os.path.lexists(target) and not _was_put(temporary, target):
+  if os.path.lexists(target) and not unfinished.was_put(temporary, target):
     if _verify(target).manifest is not None:
-      replaced = target.rename(_temporary_path(folder, step))
+      replaced = target.rename(unfinished.path_of(folder, step))
     else:
       aside = target.rename(folder / f"{target.name}.damaged-{secrets.token_hex(4)}")
       _log.warning("a damaged %s was there already and is now %s", target.name, aside)
   try:
     temporary.rename(target)
   except OSError as error:
-    if not (isinstance(error, FileNotFoundError) and _was_put(temporary, target)):
+    if not (isinstance(error, FileNotFoundError) and unfinished.was_put(temporary, target)):
       if replaced is not None:
         replaced.rename(target)
       raise
   manifest.sync(folder)
-  _OURS.pop(temporary.name, None)
+  unfinished.forget(temporary)
   if replaced is not None:
-    remove(replaced)
+    unfinished.remove(replaced)
   return target
-
-
-def _was_put(temporary: pathlib.Path, target: pathlib.Path) -> bool:
-  """Whether a reader on another machine found the save complete, and did the last step itself."""
-  ours = _OURS.get(temporary.name)
-  return ours is not None and ours == _identity(target)
-
-
-def _identity(path: pathlib.Path) -> tuple[int, int] | None:
-  try:
-    found = path.stat()
-  except OSError:
-    return None
-  return found.st_dev, found.st_ino
-
-
-def remove(temporary: pathlib.Path) -> None:
-  """Removes a temporary folder; what is left of it, by whatever failure, is not complete."""
-  with contextlib.suppress(OSError):
-    (temporary / manifest.FILE_NAME).unlink()
-  shutil.rmtree(temporary, ignore_errors=True)
-  _OURS.pop(temporary.name, None)
 
 
 def prune(folder: pathlib.Path, *, keep: int, keep_every: int | None = None) -> list[int]:
@@ -312,11 +273,11 @@ def prune(folder: pathlib.Path, *, keep: int, keep_every: int | None = None) -> 
   for step in removed:
     # Renamed first: a removal cut short must not look like a damaged checkpoint.
     try:
-      doomed = path_of(folder, step).rename(_temporary_path(folder, step))
+      doomed = path_of(folder, step).rename(unfinished.path_of(folder, step))
     except OSError as error:
       _log.warning("%s cannot be removed: %s", path_of(folder, step), error.strerror)
     else:
-      remove(doomed)
+      unfinished.remove(doomed)
   return removed
 
 
@@ -355,28 +316,6 @@ def _read_best(folder: pathlib.Path) -> Best | None:
     raise ValueError(f"{path}: not readable as a step and a score: {error}") from error
 
 
-def _names(folder: pathlib.Path) -> list[str]:
-  try:
-    return os.listdir(folder)
-  except (FileNotFoundError, NotADirectoryError):
-    return []
-
-
-def _temporary_path(folder: pathlib.Path, step: int) -> pathlib.Path:
-  machine, process, life = owner_lib.this()
-  name = f"checkpoint_{step}.tmp-{machine}-{process}-{life}{secrets.token_hex(4)}"
-  _OURS[name] = None
-  return folder / name
-
-
-def leftovers(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Temporary folders of saves that are under way, or were interrupted."""
-  for name in sorted(_names(folder)):
-    path = folder / name
-    if _TEMPORARY.fullmatch(name) and path.is_dir() and not path.is_symlink():
-      yield path
-
-
 def _settle(folder: pathlib.Path) -> list[manifest.Problem]:
   """Puts complete leftovers of killed saves in their place; returns what is to be ignored.
 
@@ -386,15 +325,15 @@ def _settle(folder: pathlib.Path) -> list[manifest.Problem]:
   ignored = []
   # Of two complete ones for a step, the newer by the files' times; were they wrong, the other would
   # be as good: both were whole.
-  for path in sorted(leftovers(folder), key=_last_change, reverse=True):
-    alive = _is_alive(path)
+  for path in sorted(unfinished.leftovers(folder), key=unfinished.last_change, reverse=True):
+    alive = unfinished.is_alive(path)
     if alive:
       continue
     target = folder / path.name.partition(".tmp-")[0]
     if _is_usable(path) and not _is_usable(target):
       _use(path, target)
       continue
-    if alive is None and not _is_still(path):
+    if alive is None and not unfinished.is_still(path):
       _log.info("%s may be under way on another machine, and is left alone", path)
       continue
     ignored.append(
@@ -420,36 +359,3 @@ def _is_usable(path: pathlib.Path) -> bool:
     return manifest.verify(path, hashes=True).manifest is not None
   except OSError:  # its owner finished in between
     return False
-
-
-def _is_alive(path: pathlib.Path) -> bool | None:
-  """Whether who writes a temporary folder lives; None on another machine, where nobody can tell."""
-  match = _TEMPORARY.fullmatch(path.name)
-  assert match, path
-  found = owner_lib.Owner(match[1], int(match[2]), match[3] or "")
-  if found.machine == owner_lib.MACHINE and found.process == os.getpid():
-    return path.name in _OURS
-  return owner_lib.is_alive(found)
-
-
-def _is_still(path: pathlib.Path) -> bool:
-  """Whether nothing in a folder has changed since this process saw it first, long enough ago."""
-  state = hash(tuple(_stamps(path)))
-  before, since = _SEEN.get(path, (None, 0.0))
-  if before != state:
-    _SEEN[path] = (state, since := time.monotonic())
-  return time.monotonic() - since >= _PATIENCE_SECONDS
-
-
-def _stamps(path: pathlib.Path) -> Iterator[tuple[str, int, int]]:
-  """(name, bytes, time of the last change) of everything in a folder."""
-  for folder, _, files in os.walk(path):
-    for name in (".", *files):
-      full = os.path.join(folder, name)
-      with contextlib.suppress(FileNotFoundError):  # its owner finished in between
-        found = os.lstat(full)
-        yield full, found.st_size, found.st_mtime_ns
-
-
-def _last_change(path: pathlib.Path) -> int:
-  return max((changed for _, _, changed in _stamps(path)), default=0)

@@ -19,7 +19,16 @@ import numpy as np
 import tensorstore as ts
 
 from flan_tune import errors, vocab
-from flan_tune.checkpoint import folders, manifest, orbax_io, pieces, stacking, staging, stores
+from flan_tune.checkpoint import (
+  folders,
+  manifest,
+  orbax_io,
+  pieces,
+  stacking,
+  staging,
+  stores,
+  unfinished,
+)
 from flan_tune.models import registry
 
 CHECKPOINTS = "checkpoints"
@@ -51,7 +60,7 @@ def recognises(path: str | os.PathLike[str]) -> bool:
   if (path / CHECKPOINTS).is_dir() and not (path / "config.json").exists():
     return True
   named = (path / f"checkpoint_{step}" / manifest.FILE_NAME for step in folders.present(path))
-  return any(one.exists() for one in named) or any(True for _ in folders.leftovers(path))
+  return any(one.exists() for one in named) or any(True for _ in unfinished.leftovers(path))
 
 
 def describe(architecture: str, config: Any, vocabulary: vocab.Vocabulary | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from flan_tune import errors
-from flan_tune.checkpoint import agreement, folders, manifest, pieces
+from flan_tune.checkpoint import agreement, folders, manifest, pieces, unfinished
 
 STATE_FOLDER = "state"
 
@@ -201,7 +201,7 @@ def _discard(temporary: pathlib.Path) -> None:
       break
     shutil.rmtree(temporary, ignore_errors=True)
     time.sleep(0.02)
-  folders.remove(temporary)
+  unfinished.remove(temporary)
   gc.collect()
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from flan_tune import errors
-from flan_tune.checkpoint import folders, manifest, owner
+from flan_tune.checkpoint import folders, manifest, owner, unfinished
 
 
 def add(folder, *steps):
@@ -229,7 +229,7 @@ def test_another_machines_leftover_is_removed_once_nothing_changes_in_it(
   tmp_path, monkeypatch, caplog
 ):
   path, now = leftover(tmp_path, machine="elsewhere"), [5.0]
-  monkeypatch.setattr(folders.time, "monotonic", lambda: now[0])
+  monkeypatch.setattr(unfinished.time, "monotonic", lambda: now[0])
   step = iter(range(100))
   for seconds, grown, stays in ((0, False, True), (599, True, True), (599, False, True)):
     now[0] += seconds

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flan_tune import errors
-from flan_tune.checkpoint import folders, orbax_io, pieces, saver, writing
+from flan_tune.checkpoint import folders, orbax_io, pieces, saver, unfinished, writing
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_removals_are_told_and_only_of_temporaries(tmp_path, caplog):
   ):
     path.mkdir()
     (path / "file").write_text("mine")
-  folders._SEEN[dead] = (hash(tuple(folders._stamps(dead))), -1e9)
+  unfinished._SEEN[dead] = (hash(tuple(unfinished._stamps(dead))), -1e9)
   with caplog.at_level(logging.WARNING), saver.Saver(tmp_path, keep=1) as writer:
     for step in (2, 3, 4):
       writer.save(step, {"w": np.ones(3)}, documents={})
