@@ -30,8 +30,9 @@ for _name, _value in _SETTINGS.items():
 _KEPT = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 _KEPT.mkdir(parents=True, exist_ok=True)
 _FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="compiled_", dir=_KEPT.parent))
-for _entry in _KEPT.iterdir():
-  os.link(_entry, _FOLDER / _entry.name)
+with contextlib.suppress(FileNotFoundError):  # another process has emptied it
+  for _entry in _KEPT.iterdir():
+    os.link(_entry, _FOLDER / _entry.name)
 _MOST_BYTES = 1 << 30
 _COMPILED = {
   "JAX_COMPILATION_CACHE_DIR": str(_FOLDER),
